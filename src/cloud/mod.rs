@@ -1,0 +1,1 @@
+//! Alibaba Cloud: signed RPC calls, credentials, instance metadata.

@@ -1,0 +1,1 @@
+//! The CNI wire: request, stanza, result, error and dispatch. Knows no EIP.

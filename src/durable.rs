@@ -1,0 +1,65 @@
+//! Replacing a file so that a crash or power cut leaves either the old or the new content.
+
+use std::fs::{File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// Temporary files of [`replace`] start with this; a file of that name is a crash's leftover.
+pub const TEMP_PREFIX: &str = ".podeip-tmp-";
+
+/// Writes `content` to a temporary file beside `path`, syncs it, renames it over `path` and
+/// syncs the directory. `mode` is the new file's permission bits, such as `0o600`.
+///
+/// # Errors
+/// Any I/O error of the five steps; `path` then has its old content, or (when only the last
+/// sync failed) the new one.
+pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let mut file = tempfile::Builder::new()
+        .prefix(TEMP_PREFIX)
+        .permissions(Permissions::from_mode(mode))
+        .tempfile_in(directory)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|refused| refused.error)?;
+    File::open(directory)?.sync_all()
+}
+
+/// Removes what [`replace`] left behind when its process was killed. Call it only under the lock
+/// that guards the directory, or it takes a living writer's file away.
+pub fn sweep_leftovers(directory: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(TEMP_PREFIX.as_bytes()) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replaces_content_and_sets_the_mode() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.json");
+        std::fs::write(&path, "old").unwrap();
+        replace(&path, b"new", 0o600).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn sweeps_only_its_own_leftovers() {
+        let directory = tempfile::tempdir().unwrap();
+        let leftover = directory.path().join(format!("{TEMP_PREFIX}abc"));
+        let other = directory.path().join("state.json");
+        std::fs::write(&leftover, "half").unwrap();
+        std::fs::write(&other, "whole").unwrap();
+        sweep_leftovers(directory.path()).unwrap();
+        assert!(!leftover.exists() && other.exists());
+    }
+}

@@ -1,0 +1,1 @@
+//! The domain: what a pod asks for, and how it gets and loses its EIP.

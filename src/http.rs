@@ -1,0 +1,218 @@
+//! The only builder of HTTP clients: timeouts, proxy policy, trust and what a failure proves.
+//!
+//! A status is data, not an error. Redirects are never followed and the environment's proxy
+//! variables are never read: a runtime's service file often exports them to its plugins.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use ureq::config::Config;
+use ureq::http::{Request, Uri};
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::{Agent, AsSendBody, Error};
+
+use crate::deadline::Deadline;
+
+/// A TCP and TLS handshake inside one region takes milliseconds; a host that does not answer in
+/// this time is down, and the caller's time is better spent on another try.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// More than any answer we ask for: a page of 100 EIPs is about 150 KiB.
+const LARGEST_ANSWER: u64 = 16 << 20;
+
+/// ureq's 128 KiB buffers cost half a megabyte of memory per process; our messages are small.
+const BUFFER: usize = 16 << 10;
+
+/// Whose certificates are believed.
+pub enum Trust {
+    /// The public authorities (the cloud's endpoints).
+    Public,
+    /// These authorities only (an API server's CA bundle).
+    Only(Vec<CertificateDer<'static>>),
+}
+
+/// A client certificate: chain, leaf first, and its key as PEM.
+pub struct Identity {
+    pub chain: Vec<CertificateDer<'static>>,
+    pub key_pem: Vec<u8>,
+}
+
+/// One request. `body` is content type and bytes.
+pub struct Call<'a> {
+    pub method: &'a str,
+    pub url: &'a str,
+    pub headers: &'a [(&'a str, &'a str)],
+    pub body: Option<(&'a str, &'a [u8])>,
+}
+
+/// Any answer with a status line, 2xx or not.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub body: Vec<u8>,
+}
+
+/// Why there is no answer, by what it proves about the request.
+#[derive(Debug, thiserror::Error)]
+pub enum NoAnswer {
+    /// The server cannot have seen the request: it may be sent again whatever it does.
+    #[error("not sent: {0}")]
+    NotSent(String),
+    /// The request may have been carried out.
+    #[error("sent, but not answered: {0}")]
+    Unanswered(String),
+}
+
+/// A keep-alive client for one trust domain. Build it once per process and domain.
+pub struct Http {
+    agent: Agent,
+}
+
+impl Http {
+    /// # Errors
+    /// A client certificate that does not belong to its key, or a key of an unsupported kind.
+    pub fn new(trust: Trust, identity: Option<Identity>) -> Result<Self, rustls::Error> {
+        let roots = match trust {
+            Trust::Public => RootCerts::WebPki,
+            Trust::Only(authorities) => RootCerts::Specific(Arc::new(authorities.iter().map(owned).collect())),
+        };
+        let client_certificate = identity.as_ref().map(checked).transpose()?;
+        let tls = TlsConfig::builder()
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .root_certs(roots)
+            .client_cert(client_certificate)
+            .build();
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .proxy(None)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .input_buffer_size(BUFFER)
+            .output_buffer_size(BUFFER)
+            .user_agent(concat!("podeip/", env!("CARGO_PKG_VERSION"), " Kubernetes.Alicloud"))
+            .tls_config(tls)
+            .build();
+        Ok(Self {
+            agent: Agent::with_parts(config, DefaultConnector::default(), AddressFirst(DefaultResolver::default())),
+        })
+    }
+
+    /// Sends one request and reads the whole answer before `deadline`.
+    ///
+    /// # Errors
+    /// [`NoAnswer`] says whether the request can have had an effect.
+    pub fn send(&self, call: &Call, deadline: Deadline) -> Result<Answer, NoAnswer> {
+        if deadline.passed() {
+            return Err(NoAnswer::NotSent("no time left".into()));
+        }
+        let mut request = Request::builder().method(call.method).uri(call.url);
+        for (name, value) in call.headers {
+            request = request.header(*name, *value);
+        }
+        let answer = match call.body {
+            Some((content_type, bytes)) => {
+                let request = request.header("Content-Type", content_type).body(bytes);
+                request.map_err(Error::Http).and_then(|request| self.run(request, deadline))
+            }
+            None => request.body(()).map_err(Error::Http).and_then(|request| self.run(request, deadline)),
+        };
+        let mut answer = answer.map_err(|failure| classify(&failure))?;
+        let body = answer.body_mut().with_config().limit(LARGEST_ANSWER).read_to_vec();
+        // The status line was seen but not the rest: the server certainly had the request.
+        let body = body.map_err(|failure| NoAnswer::Unanswered(failure.to_string()))?;
+        Ok(Answer { status: answer.status().as_u16(), body })
+    }
+
+    fn run(
+        &self,
+        request: Request<impl AsSendBody>,
+        deadline: Deadline,
+    ) -> Result<ureq::http::Response<ureq::Body>, Error> {
+        let request = self
+            .agent
+            .configure_request(request)
+            .timeout_global(Some(deadline.left()))
+            .allow_non_standard_methods(true)
+            .build();
+        self.agent.run(request)
+    }
+}
+
+fn owned(der: &CertificateDer<'_>) -> Certificate<'static> {
+    Certificate::from_der(der).to_owned()
+}
+
+/// ureq panics on a key that does not match its certificate, so rustls is asked first.
+fn checked(identity: &Identity) -> Result<ClientCert, rustls::Error> {
+    let unreadable = |cause: &dyn std::fmt::Display| rustls::Error::General(format!("unreadable private key: {cause}"));
+    let key = PrivateKeyDer::from_pem_slice(&identity.key_pem).map_err(|cause| unreadable(&cause))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_client_auth_cert(identity.chain.clone(), key)?;
+    let chain: Vec<_> = identity.chain.iter().map(owned).collect();
+    let key = PrivateKey::from_pem(&identity.key_pem).map_err(|cause| unreadable(&cause))?;
+    Ok(ClientCert::new_with_certs(&chain, key))
+}
+
+/// What a failure before the first answer byte proves. Only what is certain counts as not sent.
+fn classify(failure: &Error) -> NoAnswer {
+    let not_sent = match failure {
+        Error::HostNotFound
+        | Error::ConnectionFailed
+        | Error::BadUri(_)
+        | Error::Http(_)
+        | Error::Tls(_)
+        | Error::Rustls(_)
+        | Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => true,
+        Error::Io(cause) => never_connected(cause),
+        _ => false,
+    };
+    if not_sent { NoAnswer::NotSent(failure.to_string()) } else { NoAnswer::Unanswered(failure.to_string()) }
+}
+
+fn never_connected(cause: &io::Error) -> bool {
+    let untrusted = cause
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+        .is_some_and(|tls| matches!(tls, rustls::Error::InvalidCertificate(_)));
+    untrusted
+        || matches!(
+            cause.kind(),
+            io::ErrorKind::ConnectionRefused
+                | io::ErrorKind::HostUnreachable
+                | io::ErrorKind::NetworkUnreachable
+                | io::ErrorKind::NetworkDown
+                | io::ErrorKind::AddrNotAvailable
+                | io::ErrorKind::NotFound
+        )
+}
+
+/// ureq's own resolver starts a thread per connection once a timeout is set, even for an address;
+/// most of our hosts (metadata, API server) are addresses.
+#[derive(Debug)]
+struct AddressFirst(DefaultResolver);
+
+impl Resolver for AddressFirst {
+    fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
+        let host = uri.host().unwrap_or_default();
+        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        match bare.parse::<IpAddr>() {
+            Ok(address) => {
+                let mut addresses = self.empty();
+                addresses.push(SocketAddr::new(address, port));
+                Ok(addresses)
+            }
+            Err(_) => self.0.resolve(uri, config, timeout),
+        }
+    }
+}

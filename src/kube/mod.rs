@@ -1,0 +1,1 @@
+//! Kubernetes: the pod, its PodEIP and its events.

@@ -1,0 +1,1 @@
+//! The log file: one line a record, rotated by size, without secrets.

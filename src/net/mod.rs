@@ -1,0 +1,1 @@
+//! Network namespaces and netlink: which interface carries a private IP.

@@ -1,0 +1,1 @@
+//! `eni_conf`: the ConfigMap's settings as they lie on the node.
