@@ -14,6 +14,7 @@ pub mod logging;
 pub mod names;
 pub mod net;
 pub mod ops;
+pub mod secret;
 pub mod settings;
 pub mod state;
 pub mod strategy;

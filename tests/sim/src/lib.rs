@@ -1,1 +1,4 @@
-//! The simulated world.
+//! The simulated world that podeip is tested against.
+
+pub mod clock;
+pub mod exchange;

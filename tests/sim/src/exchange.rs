@@ -1,0 +1,61 @@
+//! One HTTP exchange as the simulated services see it, free of any server library.
+
+use tokio::sync::mpsc::UnboundedReceiver;
+
+/// A request, body read whole.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub method: String,
+    /// Percent-decoded path, without the query.
+    pub path: String,
+    /// Decoded query, in the order it was sent.
+    pub query: Vec<(String, String)>,
+    /// Header names in lower case.
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// What a service answers.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub content_type: String,
+    pub body: Body,
+}
+
+/// A reply's body: whole, or a stream that goes on (a watch).
+#[derive(Debug)]
+pub enum Body {
+    Whole(Vec<u8>),
+    Stream(UnboundedReceiver<Vec<u8>>),
+}
+
+impl Reply {
+    pub fn json(status: u16, value: &serde_json::Value) -> Self {
+        Self { status, content_type: "application/json".into(), body: Body::Whole(value.to_string().into_bytes()) }
+    }
+
+    pub fn text(status: u16, text: impl Into<String>) -> Self {
+        Self { status, content_type: "text/plain".into(), body: Body::Whole(text.into().into_bytes()) }
+    }
+}
+
+/// A simulated service. The server around it keeps the call log and injects latency and faults,
+/// so a service only answers: a request cut "before the effect" never reaches [`Service::answer`].
+pub trait Service: Send + Sync + 'static {
+    /// The call's name in the log and in fault rules: the cloud's action (`AllocateEipAddress`),
+    /// or verb and resource (`get pods`, `patch podeips/status`).
+    fn call_name(&self, request: &Request) -> String;
+
+    fn answer(&self, request: &Request) -> Reply;
+}
