@@ -1,4 +1,9 @@
 //! What `state.json` holds. Version 1 is the first; bump [`VERSION`] with the field that needs it.
+//!
+//! Fields this executable does not know are dropped by its next write, and a phase it does not know
+//! makes the file count as broken. That is safe only because of the bump: a file of a higher version
+//! is neither written nor set aside. So every new field, phase or meaning needs one, with a fixture
+//! in `tests/fixtures/state/` and, for the versions before it, a reading that fills what they lack.
 
 use std::net::Ipv4Addr;
 

@@ -1,3 +1,26 @@
 //! The node's lasting state: which sandbox got which EIP, and how far it came.
+//!
+//! [`Store`] is the door. Everything it keeps is in one directory, owned by the effective user:
+//!
+//! | file | what | replaced | locked by |
+//! |---|---|---|---|
+//! | `state.json` | the attachments ([`format`]) | atomically | `state.lock`, for reading and writing only |
+//! | `state.json.corrupt-<time>` | a state file that did not parse, set aside | | |
+//! | `pods/<sha1>.lock` | one lock for each pod name that a verb is working on | removed by its holder | itself |
+//! | `agent.lock` | held while an agent lives on this node | never | itself |
+//! | `throttle.json` | which cloud calls were throttled lately | atomically | nothing: losing it costs one call |
 
+mod directory;
+mod error;
 pub mod format;
+mod lock;
+mod store;
+mod throttle;
+
+pub use error::StateError;
+pub use lock::{AgentLock, PodLock};
+pub use store::Store;
+pub use throttle::ThrottleNote;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+//! The state directory itself: who may own it, how it is made, what crashes leave in it.
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::StateError;
+use crate::durable;
+
+/// Temporary files younger than this may belong to a living writer: the cached credentials and
+/// the throttle note are written into the same directory without `state.lock`. A write takes
+/// milliseconds, even on a slow disk far below a minute.
+const LEFTOVER_AGE: Duration = Duration::from_secs(60);
+
+/// Whether the directory exists; an error unless only its owner, who is us, can put files there.
+pub(super) fn exists(directory: &Path) -> Result<bool, StateError> {
+    let found = match fs::metadata(directory) {
+        Ok(found) => found,
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(source) => return Err(StateError::Read { path: directory.to_owned(), source }),
+    };
+    let user = nix::unistd::geteuid().as_raw();
+    let reason = if !found.is_dir() {
+        "it is not a directory".to_owned()
+    } else if found.uid() != user {
+        format!("it belongs to user {}, and podeip runs as user {user}", found.uid())
+    } else if found.mode() & 0o002 != 0 {
+        format!("everybody may write to it (mode {:04o})", found.mode() & 0o7777)
+    } else {
+        return Ok(true);
+    };
+    Err(StateError::Untrusted { path: directory.to_owned(), reason })
+}
+
+/// Creates the directory with mode 0700 unless it exists, so that a power cut cannot take it away again.
+pub(super) fn create(directory: &Path) -> Result<(), StateError> {
+    if exists(directory)? {
+        return Ok(());
+    }
+    let parent = match directory.parent() {
+        None => Path::new("/"),
+        Some(here) if here.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+    };
+    let create = || -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
+        if make(directory, 0o700)? {
+            File::open(parent)?.sync_all()?;
+        }
+        Ok(())
+    };
+    create().map_err(|source| StateError::Write { path: directory.to_owned(), source })?;
+    // Somebody else may have been faster, and may be somebody we do not trust.
+    exists(directory).map(|_| ())
+}
+
+/// Creates one directory; false when it was there already.
+pub(super) fn make(path: &Path, mode: u32) -> io::Result<bool> {
+    match DirBuilder::new().mode(mode).create(path) {
+        Ok(()) => Ok(true),
+        Err(there) if there.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// What is in `directory`, in no order; nothing when it does not exist.
+pub(super) fn entries(directory: &Path) -> Result<Vec<PathBuf>, StateError> {
+    let list = || -> io::Result<Vec<PathBuf>> { fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect() };
+    match list() {
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed.map_err(|source| StateError::Read { path: directory.to_owned(), source }),
+    }
+}
+
+pub(super) fn name_starts_with(path: &Path, prefix: &str) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(prefix.as_bytes()))
+}
+
+/// Removes what killed writers left; call it under `state.lock`. A leftover that cannot be removed
+/// only takes space, so it is reported and no more.
+pub(super) fn sweep_leftovers(directory: &Path) {
+    let leftovers = entries(directory).unwrap_or_else(|error| {
+        log::warn!("{error}");
+        Vec::new()
+    });
+    for path in leftovers.iter().filter(|path| name_starts_with(path, durable::TEMP_PREFIX)) {
+        if is_old(path)
+            && let Err(error) = fs::remove_file(path)
+        {
+            log::warn!("cannot remove the leftover {}: {error}", path.display());
+        }
+    }
+}
+
+/// False for a file that is gone, or from the future because the clock was set back.
+fn is_old(path: &Path) -> bool {
+    let modified = fs::symlink_metadata(path).and_then(|found| found.modified());
+    modified.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age >= LEFTOVER_AGE))
+}

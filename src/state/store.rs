@@ -1,0 +1,276 @@
+//! The store: reads and changes `state.json`, and hands out the directory's locks.
+//!
+//! Reading takes no lock, because the file is only ever replaced as a whole. A change is one read
+//! and at most one write under `state.lock`, which is never replaced and never held during a call.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use nix::fcntl::OFlag;
+use serde::Deserialize;
+use sha1::{Digest, Sha1};
+
+use super::format::{Attachment, StateFile, VERSION};
+use super::lock::{self, AgentLock, FileLock, PodLock};
+use super::{StateError, ThrottleNote, directory};
+use crate::deadline::Deadline;
+use crate::durable;
+
+const STATE_FILE: &str = "state.json";
+const STATE_LOCK: &str = "state.lock";
+const AGENT_LOCK: &str = "agent.lock";
+const POD_LOCKS: &str = "pods";
+const THROTTLE_NOTE: &str = "throttle.json";
+const LOCK_EXTENSION: &str = "lock";
+/// A state file that did not parse is renamed to this and a time.
+const CORRUPT_PREFIX: &str = "state.json.corrupt-";
+
+/// How long a reader that found a broken file waits for the lock to set it aside. Holders keep
+/// it for one read and one write.
+const SETTING_ASIDE: Duration = Duration::from_secs(2);
+
+/// The state directory of this node. Cheap to clone; holds no file open.
+#[derive(Clone, Debug)]
+pub struct Store {
+    directory: Arc<Path>,
+}
+
+impl Store {
+    /// The store in `directory`, which need not exist: it is created with mode 0700 by the first
+    /// lock or write.
+    ///
+    /// # Errors
+    /// [`StateError::Untrusted`] when the directory belongs to another user than the effective one
+    /// or everybody may write to it, [`StateError::Read`] when it cannot be looked at.
+    pub fn open(directory: &Path) -> Result<Self, StateError> {
+        let store = Self { directory: directory.into() };
+        directory::exists(directory)?;
+        Ok(store)
+    }
+
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// All attachments as of one moment, without a lock and without creating anything. No file or
+    /// no directory means none.
+    ///
+    /// # Errors
+    /// [`StateError::NewerVersion`], [`StateError::Read`] and [`StateError::Untrusted`];
+    /// [`StateError::Corrupt`] once, after the broken file was set aside (this alone takes the lock).
+    pub fn attachments(&self) -> Result<Vec<Attachment>, StateError> {
+        if !directory::exists(&self.directory)? {
+            return Ok(Vec::new());
+        }
+        let Some(content) = self.read()? else { return Ok(Vec::new()) };
+        match self.parse(&content) {
+            Ok(file) => Ok(file.attachments),
+            Err(Unusable::Newer(refusal)) => Err(refusal),
+            // Whether it is still there and still broken is certain only under the lock.
+            Err(Unusable::Corrupt(_)) => {
+                let _lock = self.lock(Deadline::after(SETTING_ASIDE))?;
+                Ok(self.load()?.1.attachments)
+            }
+        }
+    }
+
+    /// Changes the attachments under the lock and returns what `change` returned. When this
+    /// returns `Ok` the change is on the disk; nothing is written if nothing changed. After an
+    /// error the file has its old content and `change`'s result is dropped.
+    ///
+    /// `deadline` bounds the wait for the lock; a free lock is taken even after it. `change` must
+    /// be quick and must not call the store: the lock is held meanwhile.
+    ///
+    /// # Errors
+    /// Those of [`Store::attachments`], [`StateError::Locked`], [`StateError::Lock`] and
+    /// [`StateError::Write`] (a full disk, for one).
+    pub fn update<R>(
+        &self,
+        deadline: Deadline,
+        change: impl FnOnce(&mut Vec<Attachment>) -> R,
+    ) -> Result<R, StateError> {
+        let _lock = self.lock(deadline)?;
+        directory::sweep_leftovers(&self.directory);
+        let (before, mut file) = self.load()?;
+        let outcome = change(&mut file.attachments);
+        let nothing_yet = before.is_empty() && file.attachments.is_empty();
+        let after = serde_json::to_vec(&file).map_err(|error| self.write_error(STATE_FILE, error.into()))?;
+        if !nothing_yet && after != before {
+            durable::replace(&self.path(STATE_FILE), &after, 0o600)
+                .map_err(|source| self.write_error(STATE_FILE, source))?;
+        }
+        Ok(outcome)
+    }
+
+    /// Serialises the verbs of one pod name on this node; waits until `deadline`.
+    ///
+    /// # Errors
+    /// [`StateError::Locked`], [`StateError::Lock`], [`StateError::Write`], [`StateError::Untrusted`].
+    pub fn lock_pod(&self, namespace: &str, name: &str, deadline: Deadline) -> Result<PodLock, StateError> {
+        PodLock::wait(&self.pod_lock_path(namespace, name)?, deadline)
+    }
+
+    /// The pod's lock if it is free, `None` while somebody else holds it.
+    ///
+    /// # Errors
+    /// As [`Store::lock_pod`], without `Locked`.
+    pub fn try_lock_pod(&self, namespace: &str, name: &str) -> Result<Option<PodLock>, StateError> {
+        PodLock::attempt(&self.pod_lock_path(namespace, name)?)
+    }
+
+    /// Removes the lock files that killed processes left behind and returns how many. Living
+    /// holders keep theirs.
+    ///
+    /// # Errors
+    /// [`StateError::Read`], [`StateError::Lock`] and [`StateError::Write`].
+    pub fn sweep_pod_locks(&self) -> Result<usize, StateError> {
+        let mut removed = 0;
+        for path in directory::entries(&self.path(POD_LOCKS))? {
+            // Taking the lock and letting it go removes the file.
+            if path.extension() == Some(LOCK_EXTENSION.as_ref()) && PodLock::attempt(&path)?.is_some() {
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Says that an agent lives on this node, until the guard goes. Waits until `deadline` for
+    /// another agent to go.
+    ///
+    /// # Errors
+    /// As [`Store::lock_pod`].
+    pub fn lock_agent(&self, deadline: Deadline) -> Result<AgentLock, StateError> {
+        directory::create(&self.directory)?;
+        AgentLock::wait(&self.path(AGENT_LOCK), deadline)
+    }
+
+    /// Whether an agent lives on this node, that is: somebody holds `agent.lock`.
+    pub fn agent_alive(&self) -> bool {
+        lock::is_held(&self.path(AGENT_LOCK))
+    }
+
+    pub fn throttle_note(&self) -> ThrottleNote {
+        ThrottleNote::new(self.path(THROTTLE_NOTE))
+    }
+
+    /// State files that were set aside because they did not parse, oldest first. They are never
+    /// removed by podeip: each says that attachments may have been forgotten.
+    ///
+    /// # Errors
+    /// [`StateError::Read`].
+    pub fn set_aside(&self) -> Result<Vec<PathBuf>, StateError> {
+        let mut found = directory::entries(&self.directory)?;
+        found.retain(|path| directory::name_starts_with(path, CORRUPT_PREFIX));
+        found.sort();
+        Ok(found)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    fn lock(&self, deadline: Deadline) -> Result<FileLock, StateError> {
+        directory::create(&self.directory)?;
+        FileLock::wait(&self.path(STATE_LOCK), deadline)
+    }
+
+    fn pod_lock_path(&self, namespace: &str, name: &str) -> Result<PathBuf, StateError> {
+        directory::create(&self.directory)?;
+        let pods = self.path(POD_LOCKS);
+        match directory::make(&pods, 0o700) {
+            Ok(_) => Ok(pods.join(pod_lock_name(namespace, name))),
+            Err(source) => Err(StateError::Write { path: pods, source }),
+        }
+    }
+
+    /// The file's bytes, `None` when there is no file.
+    fn read(&self) -> Result<Option<Vec<u8>>, StateError> {
+        let path = self.path(STATE_FILE);
+        // Without O_NONBLOCK a FIFO in the file's place would hang every pod of the node.
+        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        let read = || -> io::Result<Vec<u8>> {
+            let mut file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(&path)?;
+            if !file.metadata()?.is_file() {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+            }
+            let mut content = Vec::new();
+            file.read_to_end(&mut content)?;
+            Ok(content)
+        };
+        match read() {
+            Ok(content) => Ok(Some(content)),
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(StateError::Read { path, source }),
+        }
+    }
+
+    /// The file under the lock, as bytes (empty when there is none) and parsed. One that does not
+    /// parse is set aside.
+    fn load(&self) -> Result<(Vec<u8>, StateFile), StateError> {
+        let Some(content) = self.read()? else {
+            return Ok((Vec::new(), StateFile { version: VERSION, attachments: Vec::new() }));
+        };
+        match self.parse(&content) {
+            Ok(file) => Ok((content, file)),
+            Err(Unusable::Newer(refusal)) => Err(refusal),
+            Err(Unusable::Corrupt(reason)) => Err(self.set_file_aside(reason)),
+        }
+    }
+
+    fn parse(&self, content: &[u8]) -> Result<StateFile, Unusable> {
+        match serde_json::from_slice::<StateFile>(content) {
+            Ok(file) if file.version == VERSION => Ok(file),
+            parsed => Err(self.why_unusable(content, parsed)),
+        }
+    }
+
+    fn why_unusable(&self, content: &[u8], parsed: serde_json::Result<StateFile>) -> Unusable {
+        #[derive(Deserialize)]
+        struct Header {
+            version: u64,
+        }
+        let known = VERSION;
+        match (serde_json::from_slice(content), parsed) {
+            // A newer file need not parse as ours beyond its version.
+            (Ok(Header { version: found }), _) if found > known.into() => {
+                Unusable::Newer(StateError::NewerVersion { path: self.path(STATE_FILE), found, known })
+            }
+            _ if content.is_empty() => Unusable::Corrupt("it is empty".into()),
+            (_, Err(error)) => Unusable::Corrupt(error.to_string()),
+            (_, Ok(file)) => Unusable::Corrupt(format!("there never was a version {}", file.version)),
+        }
+    }
+
+    /// Renames the file out of the way and returns the report of it.
+    fn set_file_aside(&self, reason: String) -> StateError {
+        let path = self.path(STATE_FILE);
+        let moved_to = self.path(&format!("{CORRUPT_PREFIX}{}", Timestamp::now().strftime("%Y%m%dT%H%M%S.%9fZ")));
+        let moved = fs::rename(&path, &moved_to).and_then(|()| File::open(&self.directory)?.sync_all());
+        match moved {
+            Ok(()) => StateError::Corrupt { path, moved_to, reason },
+            Err(source) => StateError::Write { path: moved_to, source },
+        }
+    }
+
+    fn write_error(&self, name: &str, source: io::Error) -> StateError {
+        StateError::Write { path: self.path(name), source }
+    }
+}
+
+/// Why a state file cannot be used.
+enum Unusable {
+    Newer(StateError),
+    Corrupt(String),
+}
+
+/// A file name for any namespace and name; neither can contain the slash that separates them.
+fn pod_lock_name(namespace: &str, name: &str) -> String {
+    let digest = Sha1::digest(format!("{namespace}/{name}"));
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{hex}.{LOCK_EXTENSION}")
+}

@@ -1,0 +1,1 @@
+//! Tests of the store with real processes, kills and full disks.
