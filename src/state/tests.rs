@@ -201,6 +201,26 @@ fn version_one_keeps_its_shape() {
 }
 
 #[test]
+fn a_search_by_value_finds_whole_values_and_hides_no_trouble() {
+    let (_keep, store) = temporary();
+    assert_eq!(store.attachments_naming("10.0.3.17").unwrap(), []);
+    store.update(soon(), |all| all.extend([attachment("10.0.3.17"), attachment("a\"b")])).unwrap();
+    for present in ["10.0.3.17", "a\"b", "eth0"] {
+        assert_eq!(store.attachments_naming(present).unwrap().len(), 2, "{present}");
+    }
+    for absent in ["10.0.3.1", "0.3.17", "10.0.3.170", "a"] {
+        assert_eq!(store.attachments_naming(absent).unwrap(), [], "{absent}");
+    }
+    let escaped = fs::read_to_string(state_file(&store)).unwrap().replace("10.0.3.17", "\\u0031\\u0030.0.3.17");
+    fs::write(state_file(&store), escaped).unwrap();
+    assert_eq!(store.attachments_naming("10.0.3.17").unwrap().len(), 2);
+    fs::write(state_file(&store), r#"{"version":2,"attachments":[]}"#).unwrap();
+    assert!(matches!(store.attachments_naming("absent"), Err(StateError::NewerVersion { .. })));
+    fs::write(state_file(&store), r#"{"version":1,"attachments":[{"#).unwrap();
+    assert!(matches!(store.attachments_naming("absent"), Err(StateError::Corrupt { .. })));
+}
+
+#[test]
 fn every_phase_has_its_name() {
     use Phase::*;
     let names = serde_json::to_string(&[Intent, Allocated, Binding, Bound, Unbinding, Held, Releasing]).unwrap();
