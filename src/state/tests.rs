@@ -127,9 +127,9 @@ fn role_of_a_child_process() {
         "add five" => (0..5).for_each(|n| add(&store, &format!("process {} {n}", std::process::id()))),
         "add for ever" => {
             println!("HOLDING");
-            (0..).for_each(|n: u64| {
-                store.update(soon(), |all| *all = vec![attachment(&n.to_string()); 1 + n as usize % 50]).unwrap();
-            });
+            for n in 0..usize::MAX {
+                store.update(soon(), |all| *all = vec![attachment(&n.to_string()); 1 + n % 50]).unwrap();
+            }
         }
         other => panic!("no role {other}"),
     }
@@ -244,7 +244,7 @@ fn a_broken_file_is_set_aside_once_and_the_state_starts_empty() {
             let StateError::Corrupt { path, moved_to, .. } = &error else { panic!("{error}") };
             assert_eq!(*path, state_file(&store));
             assert_eq!(fs::read(moved_to).unwrap(), content);
-            assert_eq!(store.set_aside().unwrap(), [moved_to.clone()]);
+            assert_eq!(&store.set_aside().unwrap(), std::slice::from_ref(moved_to));
             assert!(error.retryable());
             let text = error.to_string();
             assert!(text.contains("state.json ") && text.contains(".corrupt-20"), "{text}");
