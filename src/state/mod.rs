@@ -4,7 +4,7 @@
 //!
 //! | file | what | replaced | locked by |
 //! |---|---|---|---|
-//! | `state.json` | the attachments ([`format`]) | atomically | `state.lock`, for reading and writing only |
+//! | `state.json` | the attachments ([`mod@format`]) | atomically | `state.lock`, for reading and writing only |
 //! | `state.json.corrupt-<time>` | a state file that did not parse, set aside | | |
 //! | `pods/<sha1>.lock` | one lock for each pod name that a verb is working on | removed by its holder | itself |
 //! | `agent.lock` | held while an agent lives on this node | never | itself |
