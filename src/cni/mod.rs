@@ -1,1 +1,7 @@
 //! The CNI wire: request, stanza, result, error and dispatch. Knows no EIP.
+
+pub mod error;
+pub mod request;
+pub mod result;
+pub mod stanza;
+pub mod version;
