@@ -84,7 +84,7 @@ impl CniError {
 
     /// `{"cniVersion", "code", "msg", "details"}`, in the version of the request.
     ///
-    /// The answer to DEL is worded with [`without_misread_words`].
+    /// In the answer to DEL, words that containerd takes for success are replaced.
     pub fn to_json(&self) -> String {
         let text = |text: &str| match self.command {
             Some(Command::Del) => without_misread_words(text),

@@ -220,4 +220,63 @@ mod tests {
         assert_eq!(unknown_keys(&keys), ["LogLevel", "state_dir"]);
         assert_eq!(Reading::of(&keys).strict().unwrap(), Stanza::default());
     }
+
+    /// One list of `cni-conf/`: its file's name and content.
+    fn example_lists() -> Vec<(String, serde_json::Value)> {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("cni-conf");
+        let files = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+        let lists = files.filter(|path| path.extension().is_some_and(|extension| extension == "conflist"));
+        lists
+            .map(|path| {
+                let list = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+                (path.file_name().unwrap().to_string_lossy().into_owned(), list)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_example_lists_chain_us_after_the_primary() {
+        let lists = example_lists();
+        let mut names: Vec<_> = lists.iter().map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["10-bridge.conflist", "10-terway-datapathv2.conflist", "10-terway-veth.conflist"]);
+        for (name, list) in &lists {
+            let types: Vec<_> = list["plugins"].as_array().unwrap().iter().map(|plugin| &plugin["type"]).collect();
+            let primarys: &[&str] = match name.as_str() {
+                "10-terway-veth.conflist" => &["terway"],
+                "10-terway-datapathv2.conflist" => &["terway", "cilium-cni"],
+                _ => &["bridge"],
+            };
+            assert!(types.iter().zip(primarys).all(|(found, expected)| *found == expected), "{name}");
+            let ours: Vec<_> = (0..types.len()).filter(|at| types[*at] == PLUGIN_TYPE).collect();
+            assert!(matches!(ours[..], [at] if at >= primarys.len()), "{name}");
+        }
+    }
+
+    #[test]
+    fn our_stanza_in_the_example_lists_is_read_as_libcni_sends_it() {
+        for (name, list) in example_lists() {
+            let plugins = list["plugins"].as_array().unwrap();
+            let mut sent = plugins.iter().find(|plugin| plugin["type"] == PLUGIN_TYPE).unwrap().clone();
+            let keys = sent.to_string();
+            let keys = Keys::new(keys.as_bytes()).unwrap();
+            assert_eq!(unknown_keys(&keys), [""; 0], "{name}");
+            // The examples show the defaults.
+            assert_eq!(Reading::of(&keys).strict().unwrap(), Stanza::default(), "{name}");
+
+            assert_eq!(sent["capabilities"][POD_ANNOTATIONS], true);
+            sent["runtimeConfig"] = serde_json::json!({ POD_ANNOTATIONS: null });
+            sent["prevResult"] = serde_json::json!({});
+            for key in ["cniVersion", "name"] {
+                sent[key] = list[key].clone();
+            }
+            let variable = |name: &str| match name {
+                "CNI_COMMAND" => Some("ADD".to_owned()),
+                _ => Some("x".to_owned()),
+            };
+            let request = crate::cni::request::read(variable, &mut sent.to_string().as_bytes()).unwrap();
+            assert_eq!(request.name, list["name"].as_str().unwrap());
+            assert_eq!(request.stanza, Stanza::default());
+        }
+    }
 }
