@@ -280,6 +280,20 @@ mod tests {
     }
 
     #[test]
+    fn who_found_the_file_full_too_late_rotates_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("podeip.log");
+        let (early, late) = (FileLog::new(&path, 1), FileLog::new(&path, 1));
+        record(&early, "podeip", "one");
+        let full = late.open().unwrap();
+        record(&early, "podeip", "two");
+        let reopened = late.rotated(full).unwrap();
+        assert!(late.is_current(&reopened).unwrap());
+        assert!(lines(&directory.path().join("podeip.log.1"))[0].ends_with("one"));
+        assert!(lines(&path)[0].ends_with("two"));
+    }
+
+    #[test]
     fn init_sets_the_level_and_the_file() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("podeip.log");
