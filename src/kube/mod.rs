@@ -1,1 +1,25 @@
 //! Kubernetes: the pod, its PodEIP and its events.
+//!
+//! A small synchronous client over [`crate::http`]: one kubeconfig, one keep-alive connection
+//! pool, a handful of verbs. Every call may be repeated safely, because creations are named,
+//! patches are fenced by UID or resourceVersion, and deletions by both. So every call is
+//! repeated until the deadline when the API server did not answer or said that it could not.
+
+mod client;
+mod error;
+mod event;
+mod kubeconfig;
+mod pod;
+mod podeip;
+mod podeip_calls;
+mod request;
+mod token;
+mod wire;
+
+pub use client::Kube;
+pub use error::{KubeError, Refusal};
+pub use event::{Event, ObjectRef};
+pub use kubeconfig::KubeconfigError;
+pub use pod::{Owner, Pod, PodCondition};
+pub use podeip::{FINALIZER, NODE_ANNOTATION, NewPodEip, POD_UID_ANNOTATION, PodEip, PodEipSpec, PodEipStatus};
+pub use request::{Operation, Resource, Verb};

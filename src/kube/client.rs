@@ -1,0 +1,226 @@
+//! The client: sending a call until it is answered, and reading lists page by page.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::error::{KubeError, Refusal};
+use super::kubeconfig::{self, KubeconfigError};
+use super::request::{Operation, Request, Verb};
+use super::token::Token;
+use crate::deadline::Deadline;
+use crate::http::{Call, Http};
+use crate::secret::Secret;
+
+/// An API server answers one object in milliseconds, in a second under load. A connection that
+/// hangs longer goes to a dead replica, and another try within DEL's 15 s finds a living one.
+const TRY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A list with a field selector walks every pod of the cluster in older API servers.
+const LIST_TRY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Short, for a connection reset by a replica that goes away; the next one is there already.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// An API server restarts within seconds; looking less often would waste the verb's time.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// A connection to one API server. All methods take `&self` and may be called from several
+/// threads at once.
+///
+/// Every method ends by its deadline. It repeats its call, with growing pauses, while the server
+/// does not answer, answers 429 or 5xx, or answers in garbage; a token that is refused is read
+/// again once.
+pub struct Kube {
+    server: String,
+    http: Http,
+    token: Option<Token>,
+}
+
+impl Kube {
+    /// Reads the kubeconfig and the files it names; touches no network.
+    ///
+    /// # Errors
+    /// [`KubeconfigError`], which names file, key and remedy.
+    pub fn from_kubeconfig(path: &Path) -> Result<Kube, KubeconfigError> {
+        let found = kubeconfig::load(path)?;
+        let http = Http::new(found.trust, found.identity)
+            .map_err(|cause| KubeconfigError::Identity { path: path.into(), cause })?;
+        Ok(Kube { server: found.server, http, token: found.token })
+    }
+
+    /// The API server's address, for people.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// Sends `request` until it is answered and `decode` accepts the body.
+    pub(super) fn call<T>(
+        &self,
+        request: &Request,
+        deadline: Deadline,
+        decode: impl Fn(&[u8]) -> Result<T, serde_json::Error>,
+    ) -> Result<T, KubeError> {
+        let mut token = self.token.as_ref().map(Token::current);
+        let mut renewed = false;
+        let mut pauses = Pauses::new(deadline);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let failure = match self.once(request, token.as_ref(), deadline, tries, &decode) {
+                Ok(value) => return Ok(value),
+                Err(failure) => failure,
+            };
+            if failure.status() == Some(401) && !renewed {
+                renewed = true;
+                let newer = self.token.as_ref().zip(token.as_ref()).and_then(|(source, old)| source.instead_of(old));
+                if newer.is_some() {
+                    token = newer;
+                    continue;
+                }
+            }
+            if !failure.worth_repeating() || !pauses.pause(failure.wait_wanted()) {
+                return Err(failure);
+            }
+            log::debug!("once more: {failure}");
+        }
+    }
+
+    fn once<T>(
+        &self,
+        request: &Request,
+        token: Option<&Secret>,
+        deadline: Deadline,
+        tries: u32,
+        decode: &impl Fn(&[u8]) -> Result<T, serde_json::Error>,
+    ) -> Result<T, KubeError> {
+        let operation = || Box::new(request.operation.clone());
+        let url = format!("{}{}", self.server, request.target());
+        let bearer = token.map(|token| format!("Bearer {}", token.reveal()));
+        let mut headers = vec![("Accept", "application/json")];
+        headers.extend(bearer.as_deref().map(|bearer| ("Authorization", bearer)));
+        let body = request.body.as_ref().map(|(format, body)| (format.content_type(), body.to_string()));
+        let call = Call {
+            method: request.operation.verb.method(),
+            url: &url,
+            headers: &headers,
+            body: body.as_ref().map(|(content_type, text)| (*content_type, text.as_bytes())),
+        };
+        let patience = if request.operation.verb == Verb::List { LIST_TRY_TIMEOUT } else { TRY_TIMEOUT };
+        let answer = self.http.send(&call, deadline.within(patience)).map_err(|cause| KubeError::NoAnswer {
+            operation: operation(),
+            server: self.server.clone(),
+            tries,
+            cause,
+        })?;
+        if !(200..300).contains(&answer.status) {
+            let refusal = Box::new(Refusal::from_answer(&answer));
+            return Err(KubeError::Refused { operation: operation(), refusal, tries });
+        }
+        decode(&answer.body).map_err(|cause| KubeError::Unreadable {
+            operation: operation(),
+            server: self.server.clone(),
+            cause,
+        })
+    }
+
+    /// A call whose answer says nothing beyond its status.
+    pub(super) fn command(&self, request: &Request, deadline: Deadline) -> Result<(), KubeError> {
+        self.call(request, deadline, |_| Ok(()))
+    }
+
+    /// One object, `None` when there is none of that name.
+    pub(super) fn find<T>(
+        &self,
+        operation: Operation,
+        deadline: Deadline,
+        decode: impl Fn(&[u8]) -> Result<T, serde_json::Error>,
+    ) -> Result<Option<T>, KubeError> {
+        match self.call(&Request::read(operation), deadline, decode) {
+            Ok(object) => Ok(Some(object)),
+            Err(absent) if absent.is_not_found() => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Every object of a list, `limit` at a time. An object that cannot be decoded is left out
+    /// with a line in the log, so that one odd object does not hide all others.
+    pub(super) fn list<T>(
+        &self,
+        operation: Operation,
+        query: &[(&'static str, String)],
+        limit: u32,
+        deadline: Deadline,
+        decode: impl Fn(Value) -> Result<T, serde_json::Error>,
+    ) -> Result<Vec<T>, KubeError> {
+        let mut objects = Vec::new();
+        let mut request = Request::read(operation);
+        let paging = |proceed: String| {
+            let mut query = query.to_vec();
+            query.push(("limit", limit.to_string()));
+            query.extend(Some(("continue", proceed)).filter(|(_, token)| !token.is_empty()));
+            query
+        };
+        request.query = paging(String::new());
+        loop {
+            let page: WirePage = match self.call(&request, deadline, |body| serde_json::from_slice(body)) {
+                // The snapshot that the pages come from has expired: everything at once, then.
+                Err(gone) if gone.status() == Some(410) && request.query.len() > query.len() => {
+                    objects.clear();
+                    request.query = query.to_vec();
+                    continue;
+                }
+                other => other?,
+            };
+            for item in page.items.unwrap_or_default() {
+                match decode(item) {
+                    Ok(object) => objects.push(object),
+                    Err(cause) => log::warn!("{}: an object is left out: {cause}", request.operation),
+                }
+            }
+            match page.metadata.and_then(|metadata| metadata.proceed).filter(|token| !token.is_empty()) {
+                Some(token) => request.query = paging(token),
+                None => return Ok(objects),
+            }
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct WirePage {
+    metadata: Option<WirePageMeta>,
+    items: Option<Vec<Value>>,
+}
+
+#[derive(Deserialize)]
+struct WirePageMeta {
+    #[serde(rename = "continue")]
+    proceed: Option<String>,
+}
+
+/// Growing pauses between tries, each somewhere in the upper half of its span so that the
+/// processes of many pods do not knock together.
+struct Pauses {
+    deadline: Deadline,
+    next: Duration,
+}
+
+impl Pauses {
+    fn new(deadline: Deadline) -> Self {
+        Self { deadline, next: FIRST_PAUSE }
+    }
+
+    /// Waits, at least as long as the server asked. False, at once, when there is no time for
+    /// another try after the wait.
+    fn pause(&mut self, wanted: Option<Duration>) -> bool {
+        let span = self.next.mul_f64(0.5 + 0.5 * random_share()).max(wanted.unwrap_or_default());
+        self.next = (self.next * 2).min(LONGEST_PAUSE);
+        span < self.deadline.left() && self.deadline.sleep(span)
+    }
+}
+
+fn random_share() -> f64 {
+    f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 255.0
+}
