@@ -185,6 +185,12 @@ impl<'a> Node<'a> {
 
     fn server(&self) -> Result<String, KubeconfigError> {
         let text = self.needed("server")?;
+        if text.contains('@') {
+            // Not quoted: what stands before the @ may be a password.
+            return Err(
+                self.refuse("server", "holds a user name; give scheme, host and port, and the token as a user's")
+            );
+        }
         let refuse = |problem: &str| self.refuse("server", format!("is \"{text}\": {problem}"));
         let authority = match text.split_once("://") {
             Some(("https" | "http", rest)) => rest.split('/').next().unwrap_or_default(),
@@ -195,7 +201,7 @@ impl<'a> Node<'a> {
         }
         let uri: Uri = text.parse().map_err(|_| refuse("it is not a URL such as https://10.0.0.1:6443"))?;
         let host = uri.host().unwrap_or_default();
-        if host.is_empty() || authority.contains('@') || uri.query().is_some() || text.contains('#') {
+        if host.is_empty() || uri.query().is_some() || text.contains('#') {
             return Err(refuse("give scheme, host, port and perhaps a path, and nothing else"));
         }
         let bare = host.trim_start_matches('[').trim_end_matches(']');
@@ -309,3 +315,6 @@ struct Material {
     key: &'static str,
     bytes: Vec<u8>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,10 @@ mod pod;
 mod podeip;
 mod podeip_calls;
 mod request;
+#[cfg(test)]
+mod scripted;
+#[cfg(test)]
+mod tests;
 mod token;
 mod wire;
 

@@ -65,7 +65,7 @@ impl Pod {
     /// UID, or the manifest's hash in the annotations of a static pod's mirror.
     pub fn is_instance(&self, uid: &PodUid) -> bool {
         let of_manifest = |key: &&str| self.annotations.get(*key).is_some_and(|hash| hash == uid.as_str());
-        self.uid == uid.as_str() || STATIC_POD_HASHES.iter().any(|key| of_manifest(key))
+        self.uid == uid.as_str() || STATIC_POD_HASHES.iter().any(of_manifest)
     }
 
     /// Whether all its containers have ended for good.
