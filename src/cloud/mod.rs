@@ -1,1 +1,177 @@
 //! Alibaba Cloud: signed RPC calls, credentials, instance metadata.
+//!
+//! [`Cloud`] has one method per operation, in our words. Each repeats what may be repeated
+//! (see `retry`) until its deadline, and otherwise hands a [`CloudError`] with its [`Class`] to the
+//! caller, who alone knows whether to look, to take a new token or to give up.
+
+mod class;
+mod credential_cache;
+mod credentials;
+mod ecs;
+mod eip;
+mod error;
+mod metadata;
+mod retry;
+mod rpc;
+#[cfg(test)]
+mod scripted;
+mod signature;
+mod sts;
+mod turn;
+mod vpc;
+mod wire;
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use crate::deadline::Deadline;
+use crate::http::{Http, Trust};
+use crate::secret::Secret;
+
+pub use class::Class;
+pub use ecs::Eni;
+pub use eip::{Allocated, Allocation, Eip, EipFilter, EipStatus};
+pub use error::CloudError;
+pub use metadata::MetadataEni;
+pub use sts::CallerIdentity;
+
+use credentials::Chain;
+use error::Failure;
+use metadata::Metadata;
+use turn::Turn;
+
+const METADATA: &str = "http://100.100.100.200";
+
+/// What `eni_conf` and the environment say about the cloud.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Such as `cn-hangzhou`; None asks instance metadata.
+    pub region: Option<String>,
+    /// Such as `vpc-…`; None asks instance metadata.
+    pub vpc_id: Option<String>,
+    pub endpoints: Endpoints,
+    /// A long-lived key; None (or an empty one) means the rest of the chain.
+    pub access_key: Option<AccessKey>,
+    /// `<stateDir>/credentials.json`, for temporary credentials only.
+    pub credential_cache: PathBuf,
+}
+
+/// Base URLs such as `https://vpc-vpc.cn-hangzhou.aliyuncs.com`. None means the host that a node
+/// inside a VPC of the region reaches, and the link-local address for metadata.
+#[derive(Clone, Debug, Default)]
+pub struct Endpoints {
+    pub vpc: Option<String>,
+    pub ecs: Option<String>,
+    pub sts: Option<String>,
+    pub metadata: Option<String>,
+}
+
+/// An AccessKey pair, long-lived or temporary.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AccessKey {
+    pub id: String,
+    pub secret: Secret,
+}
+
+/// What the podeip processes of a node tell each other about throttling.
+pub trait ThrottleNote: Send + Sync {
+    /// How long to hold back before `action` for the others' sake; zero means go.
+    fn wait(&self, action: &str) -> Duration;
+
+    /// The cloud just refused `action` because of its rate.
+    fn throttled(&self, action: &str);
+}
+
+/// The account's cloud, as seen from this node. Shared by reference between threads.
+pub struct Cloud {
+    endpoints: Endpoints,
+    /// From the configuration, else learnt from metadata once.
+    region: OnceLock<String>,
+    vpc_id: OnceLock<String>,
+    place_turn: Turn,
+    metadata: Arc<Metadata>,
+    credentials: Chain,
+    http: Arc<Http>,
+    note: Box<dyn ThrottleNote>,
+}
+
+impl Cloud {
+    /// Does no I/O.
+    ///
+    /// # Errors
+    /// When no TLS client can be built.
+    pub fn new(config: Config, note: Box<dyn ThrottleNote>) -> Result<Self, CloudError> {
+        let no_client = |cause: rustls::Error| {
+            CloudError::new("TLS client", "for the cloud", 0, Failure::NotSent(cause.to_string()))
+        };
+        let http = Arc::new(Http::new(Trust::Public, None).map_err(no_client)?);
+        let base = config.endpoints.metadata.as_deref().unwrap_or(METADATA);
+        let metadata = Arc::new(Metadata::new(base, http.clone()));
+        Ok(Self {
+            region: known(config.region),
+            vpc_id: known(config.vpc_id),
+            place_turn: Turn::default(),
+            credentials: Chain::new(config.access_key, metadata.clone(), config.credential_cache),
+            endpoints: config.endpoints,
+            metadata,
+            http,
+            note,
+        })
+    }
+
+    /// Learns region and credentials, so that the first call need not. Worth a thread of its own.
+    ///
+    /// # Errors
+    /// Metadata does not answer, or no source has credentials.
+    pub fn prepare(&self, deadline: Deadline) -> Result<(), CloudError> {
+        self.region(deadline)?;
+        self.credentials.current(deadline)?;
+        Ok(())
+    }
+
+    /// The region's id: configuration, else instance metadata.
+    pub fn region(&self, deadline: Deadline) -> Result<&str, CloudError> {
+        self.place(&self.region, "region-id", deadline)
+    }
+
+    /// The node's VPC: configuration, else instance metadata.
+    pub fn vpc_id(&self, deadline: Deadline) -> Result<&str, CloudError> {
+        self.place(&self.vpc_id, "vpc-id", deadline)
+    }
+
+    /// The ENI of this node with that MAC, from instance metadata; None when the node has none such.
+    pub fn eni_of_mac(&self, mac: &str, deadline: Deadline) -> Result<Option<MetadataEni>, CloudError> {
+        self.metadata.eni_of_mac(mac, deadline)
+    }
+
+    fn place<'a>(
+        &'a self,
+        cell: &'a OnceLock<String>,
+        path: &'static str,
+        deadline: Deadline,
+    ) -> Result<&'a str, CloudError> {
+        if let Some(known) = cell.get() {
+            return Ok(known);
+        }
+        let failed = |reason: &str| CloudError::new("instance metadata", path, 1, Failure::NotSent(reason.into()));
+        let _turn = self
+            .place_turn
+            .take(deadline)
+            .ok_or_else(|| failed("no time left while another thread asks"))?;
+        if let Some(known) = cell.get() {
+            return Ok(known);
+        }
+        let text = self.metadata.text(path, deadline)?;
+        let text = text.ok_or_else(|| failed("it has no such entry; set it in eni_conf"))?;
+        Ok(cell.get_or_init(|| text))
+    }
+}
+
+/// A cell that already holds `text` unless it is missing or empty.
+fn known(text: Option<String>) -> OnceLock<String> {
+    text.filter(|text| !text.is_empty()).map(OnceLock::from).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;
