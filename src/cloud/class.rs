@@ -78,7 +78,10 @@ fn by_pattern(code: &str) -> Option<Class> {
     if code.ends_with(".FinancialLocked") {
         return Some(Class::Money);
     }
-    PREFIXES.iter().find(|(_, prefixes)| prefixes.iter().any(|prefix| code.starts_with(prefix))).map(|(class, _)| *class)
+    PREFIXES
+        .iter()
+        .find(|(_, prefixes)| prefixes.iter().any(|prefix| code.starts_with(prefix)))
+        .map(|(class, _)| *class)
 }
 
 fn by_status(status: u16) -> Class {
@@ -201,10 +204,7 @@ const EXACT: &[(Class, &[&str])] = &[
         ],
     ),
     (Class::CredentialExpired, &["InvalidSecurityToken.Expired"]),
-    (
-        Class::CredentialWrong,
-        &["MissingSecurityToken", "SignatureDoesNotMatch", "IncompleteSignature"],
-    ),
+    (Class::CredentialWrong, &["MissingSecurityToken", "SignatureDoesNotMatch", "IncompleteSignature"]),
     (Class::Clock, &["SignatureNonceUsed", "InvalidTimeStamp.Expired", "IllegalTimestamp"]),
     (
         Class::AlreadyBound,
@@ -252,13 +252,15 @@ const EXACT: &[(Class, &[&str])] = &[
     (
         Class::BadCall,
         &[
-            // These four look like conflicts, but waiting never mends them.
+            // These three look like conflicts, but waiting never mends them.
             "IncorrectStatus.PublicIpAddressPool",
             "IncorrectStatus.Ip",
             "InvalidStatus.ValueNotSupported",
+            // These look like missing permissions, and are wrong parameters.
             "Forbidden.RegionNotFound",
             "Forbidden.RegionId",
             "Forbidden.EipCanNotBindGatgw",
+            // No family tells these.
             "Ip.Allocated",
             "OperationFailed.AllocateUnfamiliarIp",
             "OperationFailed.HavipBoundPortmap",

@@ -149,9 +149,7 @@ impl Chain {
 
     fn ask(&self, source: &Source, cached: bool, deadline: Deadline) -> Result<Found, CloudError> {
         match source {
-            Source::AccessKey(key) => {
-                Ok(Found::Here(Credentials { key: key.clone(), token: None, expires: None }))
-            }
+            Source::AccessKey(key) => Ok(Found::Here(Credentials { key: key.clone(), token: None, expires: None })),
             Source::RamRole(metadata) => self.ram_role(metadata, cached, deadline),
         }
     }
@@ -160,7 +158,8 @@ impl Chain {
         let cached = if cached { self.cache.read() } else { None };
         let patience = if cached.is_some() { deadline.within(ROLE_CHECK) } else { deadline };
         let role = match (metadata.text(ROLE_PATH, patience), &cached) {
-            (Ok(Some(role)), _) => role,
+            // A listing: one entry a line, and a node has one role.
+            (Ok(Some(listing)), _) => listing.lines().next().unwrap_or_default().trim().to_string(),
             (Ok(None), _) => return Ok(Found::Absent("the node has no RAM role".into())),
             (Err(failure), Some(entry)) if entry.is_ram_role() => {
                 log::debug!("the node's RAM role was not looked up, using cached credentials: {failure}");

@@ -179,21 +179,29 @@ impl CloudError {
 
 fn hint(class: Class) -> Option<&'static str> {
     Some(match class {
-        Class::Throttled => "the account's call rate for this action is used up; it is counted per minute and can be raised in Quota Center",
+        Class::Throttled => {
+            "the account's call rate for this action is used up; it is counted per minute and can be raised in Quota Center"
+        }
         Class::ServerTrouble | Class::Unanswered => "the cloud has trouble: the next try takes up where this one ended",
-        Class::NotSent => "check the node's route, DNS and security rules to this endpoint, and region_id and endpoints in eni_conf",
+        Class::NotSent => {
+            "check the node's route, DNS and security rules to this endpoint, and region_id and endpoints in eni_conf"
+        }
         Class::Quota => "release EIPs that are not used, or raise the quota eip_quota_instances_num in Quota Center",
         Class::Stock => "the cloud is out of such addresses now: try later, or another line type or address pool",
         Class::Money => "settle the account's balance",
         Class::Permission => {
             "grant the action to the RAM role or user that podeip uses (the smallest policy is in install/), or ask the account's owner to lift the restriction"
         }
-        Class::CredentialExpired => "the temporary credentials expired and their source gave no newer ones: check the RAM role and the node's clock",
+        Class::CredentialExpired => {
+            "the temporary credentials expired and their source gave no newer ones: check the RAM role and the node's clock"
+        }
         Class::CredentialWrong => "check access_key and access_secret in eni_conf, or the RAM role of the node",
         Class::NoCredentials => "set access_key and access_secret in eni_conf, or attach a RAM role to the node",
         Class::Clock => "set the node's clock (NTP); the cloud accepts a few minutes of difference",
         Class::BadCall => "check the value that the message names, and region_id in eni_conf",
-        Class::Unfit => "this address cannot carry an EIP: check for IP prefixes on the ENI, its EIP mode and the VPC's IPv4 gateway",
+        Class::Unfit => {
+            "this address cannot carry an EIP: check for IP prefixes on the ENI, its EIP mode and the VPC's IPv4 gateway"
+        }
         Class::Locked => "the EIP is locked, protected, prepaid or managed by a service: only its owner can lift that",
         Class::AlreadyBound => "the private IP already has a public address: unbind that one first",
         Class::AlreadyInPackage => "remove the EIP from its present bandwidth package first",

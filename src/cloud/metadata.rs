@@ -172,7 +172,8 @@ fn refused(answer: &Answer) -> Failure {
         class: class::classify("", answer.status, ""),
         status: answer.status,
         code: None,
-        message: (answer.status == 403).then(|| "metadata access is switched off, or only possible with a token".into()),
+        message: (answer.status == 403)
+            .then(|| "metadata access is switched off, or only possible with a token".into()),
         request_id: None,
         denied: None,
     })

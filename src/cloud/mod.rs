@@ -155,10 +155,7 @@ impl Cloud {
             return Ok(known);
         }
         let failed = |reason: &str| CloudError::new("instance metadata", path, 1, Failure::NotSent(reason.into()));
-        let _turn = self
-            .place_turn
-            .take(deadline)
-            .ok_or_else(|| failed("no time left while another thread asks"))?;
+        let _turn = self.place_turn.take(deadline).ok_or_else(|| failed("no time left while another thread asks"))?;
         if let Some(known) = cell.get() {
             return Ok(known);
         }

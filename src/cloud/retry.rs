@@ -189,8 +189,22 @@ mod tests {
         assert_eq!(next(CredentialExpired), Next::Renew);
         assert_eq!(next(CredentialWrong), Next::Renew);
         for class in [
-            Conflict, TokenMisuse, Gone, TargetGone, Quota, Stock, Money, Permission, BadCall, AlreadyBound,
-            AlreadyInPackage, NotInPackage, Unfit, Locked, NoCredentials, Other,
+            Conflict,
+            TokenMisuse,
+            Gone,
+            TargetGone,
+            Quota,
+            Stock,
+            Money,
+            Permission,
+            BadCall,
+            AlreadyBound,
+            AlreadyInPackage,
+            NotInPackage,
+            Unfit,
+            Locked,
+            NoCredentials,
+            Other,
         ] {
             assert_eq!(next(class), Next::Stop, "{class:?}");
         }

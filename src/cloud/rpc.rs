@@ -247,18 +247,14 @@ impl Display for AccessDenied {
 }
 
 fn decode<T: DeserializeOwned>(answer: &Answer) -> Result<T, Failure> {
-    // The parser's own message may quote the answer, which for STS holds secrets.
-    let garbled = |cause: serde_json::Error| Failure::Garbled {
-        status: answer.status,
-        reason: format!("{:?} error in its JSON at line {} column {}", cause.classify(), cause.line(), cause.column()),
-    };
+    let garbled = |reason| Failure::Garbled { status: answer.status, reason };
     if (200..300).contains(&answer.status) {
-        return serde_json::from_slice(&answer.body).map_err(garbled);
+        return object(&answer.body).map_err(garbled);
     }
-    let refusal = match serde_json::from_slice::<WireRefusal>(&answer.body) {
+    let refusal: WireRefusal = match object(&answer.body) {
         Ok(refusal) => refusal,
         // A gateway's page: the call may be running behind it.
-        Err(cause) if answer.status >= 500 => return Err(garbled(cause)),
+        Err(reason) if answer.status >= 500 => return Err(garbled(reason)),
         Err(_) => WireRefusal::default(),
     };
     let prose = refusal.message.as_deref().unwrap_or_default();
@@ -270,6 +266,18 @@ fn decode<T: DeserializeOwned>(answer: &Answer) -> Result<T, Failure> {
         request_id: refusal.request_id,
         denied: refusal.access_denied_detail.map(|detail| detail.to_string()),
     }))
+}
+
+/// Reads a JSON object. The reason it gives is ours: the parser's may quote the answer, which for
+/// STS holds secrets.
+fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+    // serde would take an array for a struct.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err("not a JSON object".into());
+    }
+    serde_json::from_slice(body).map_err(|cause| {
+        format!("{:?} error in its JSON at line {} column {}", cause.classify(), cause.line(), cause.column())
+    })
 }
 
 /// Takes what must not be printed out of the cloud's message.

@@ -24,8 +24,7 @@ pub(super) fn encode(text: &str) -> String {
 pub(super) fn canonical(parameters: &[Parameter]) -> String {
     let mut sorted: Vec<&Parameter> = parameters.iter().collect();
     sorted.sort();
-    let pairs: Vec<String> =
-        sorted.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+    let pairs: Vec<String> = sorted.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
     pairs.join("&")
 }
 

@@ -32,7 +32,6 @@ impl Cloud {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::cloud::scripted::{Server, Step, deadline};
     use crate::cloud::tests::cloud;
 

@@ -197,10 +197,9 @@ impl Query {
 fn queries(filter: &EipFilter) -> Vec<Query> {
     let query = |subject: String, parameters| Query { subject, parameters, tags: BTreeMap::new() };
     match filter {
-        EipFilter::Ids(ids) => ids
-            .chunks(IDS_PER_CALL)
-            .map(|chunk| query(joined(chunk), vec![("AllocationId", joined(chunk))]))
-            .collect(),
+        EipFilter::Ids(ids) => {
+            ids.chunks(IDS_PER_CALL).map(|chunk| query(joined(chunk), vec![("AllocationId", joined(chunk))])).collect()
+        }
         EipFilter::OnEni(eni) => vec![query(
             format!("on {eni}"),
             // Without the type the cloud looks for an ECS instance of that id.

@@ -10,7 +10,11 @@ fn all(class: Class, status: u16, codes: &str) {
 
 #[test]
 fn allocate() {
-    all(Class::Quota, 400, "QuotaExceeded.Eip QuotaExceeded.LargeSpecEip OperationFailed.QuotaNotEnough ORDER.QUANTITY_INVALID");
+    all(
+        Class::Quota,
+        400,
+        "QuotaExceeded.Eip QuotaExceeded.LargeSpecEip OperationFailed.QuotaNotEnough ORDER.QUANTITY_INVALID",
+    );
     all(
         Class::Money,
         400,
@@ -139,7 +143,11 @@ fn unassociate_and_release() {
          TaskConflict.AssociateGlobalAccelerationInstance OperationConflict IncorrectStatus VPC_TASK_CONFLICT",
     );
     all(Class::TokenInFlight, 400, "OperationFailed.LastTokenProcessing LastTokenProcessing");
-    all(Class::TargetGone, 404, "InvalidInstanceId.NotFound InvalidBindInstance.NotFound InvalidLoadBalancerId.NotFound");
+    all(
+        Class::TargetGone,
+        404,
+        "InvalidInstanceId.NotFound InvalidBindInstance.NotFound InvalidLoadBalancerId.NotFound",
+    );
     all(
         Class::BadCall,
         400,

@@ -136,7 +136,8 @@ fn unusable_answers_are_told_apart_and_leak_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let error = chain(&failed, directory.path()).current(deadline()).unwrap_err();
     assert_eq!(error.class(), Class::NoCredentials);
-    let garbled = plain([Step::answer(200, "worker"), Step::answer(200, r#"{"Code":"Success","Expiration":"hush-a"}"#)]);
+    let garbled =
+        plain([Step::answer(200, "worker"), Step::answer(200, r#"{"Code":"Success","Expiration":"hush-a"}"#)]);
     let error = chain(&garbled, directory.path()).current(deadline()).unwrap_err();
     assert_eq!(error.class(), Class::Unanswered);
     assert!(!format!("{error} {error:?}").contains("hush"), "{error}");
