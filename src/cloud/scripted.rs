@@ -92,7 +92,14 @@ fn play(mut stream: TcpStream, step: Step, seen: &Mutex<Vec<Seen>>) {
         Step::Answer(status, body) => whole(status, body.len(), &body),
         Step::Truncated => whole(200, 100, r#"{"RequestId":"#),
         Step::HangUp => return,
-        Step::Hang(span) => return std::thread::sleep(span),
+        // Aside, so that the next step is played meanwhile.
+        Step::Hang(span) => {
+            std::thread::spawn(move || {
+                std::thread::sleep(span);
+                drop(stream);
+            });
+            return;
+        }
     };
     // A client that gave up is the test's business.
     let _ = stream.write_all(text.as_bytes());

@@ -151,11 +151,12 @@ fn ids_go_fifty_at_a_time() {
 
 #[test]
 fn a_filter_that_the_endpoint_ignores_still_filters() {
-    let server = Server::start(vec![page(2, 0..2), page(2, 0..2)]);
+    let server = Server::start(vec![page(2, 0..2), page(2, 0..2), page(2, 0..2)]);
     let cloud = cloud(&server);
     let ours = EipFilter::Tags(BTreeMap::from([("owner".into(), "us".into()), ("podeip-uid".into(), "u-1".into())]));
     assert_eq!(cloud.describe_eips(&ours, deadline()).unwrap(), []);
     assert_sent(&server.requests()[0], &[("Tag.1.Key", "owner"), ("Tag.2.Value", "u-1")]);
+    assert_eq!(cloud.describe_eips(&EipFilter::OnEni(EniId::new("eni-2")), deadline()).unwrap(), []);
     let eip = cloud.eip(&EipId::new("eip-1"), deadline()).unwrap().unwrap();
     assert_eq!((eip.id.as_str(), eip.status), ("eip-1", EipStatus::InUse));
 }
