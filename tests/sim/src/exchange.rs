@@ -23,6 +23,15 @@ impl Request {
     pub fn parameter(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
+
+    /// The decoded pairs of a urlencoded form body; none when the body is something else.
+    pub fn form(&self) -> Vec<(String, String)> {
+        let kind = self.header("content-type").unwrap_or_default();
+        if !kind.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded") {
+            return Vec::new();
+        }
+        form_urlencoded::parse(&self.body).into_owned().collect()
+    }
 }
 
 /// What a service answers.
