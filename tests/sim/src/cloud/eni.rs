@@ -148,15 +148,17 @@ fn page(call: &Rpc) -> ApiResult<(usize, usize)> {
     Ok((0, number("MaxResults", 10, 10, 500)?))
 }
 
+/// What a single-valued filter looks at.
+type EniText = fn(&Eni) -> String;
+
 struct Filter<'a> {
     ids: Vec<String>,
     private_ips: Vec<String>,
-    exact: Vec<(&'a str, fn(&Eni) -> String)>,
+    exact: Vec<(&'a str, EniText)>,
     tags: Vec<(String, Option<String>)>,
 }
 
-/// Single-valued filters and what they look at.
-const EXACT: [(&str, fn(&Eni) -> String); 7] = [
+const EXACT: [(&str, EniText); 7] = [
     ("PrimaryIpAddress", |eni| eni.spec.primary_ip.to_string()),
     ("VpcId", |eni| eni.spec.vpc_id.clone()),
     ("VSwitchId", |eni| eni.spec.vswitch_id.clone()),

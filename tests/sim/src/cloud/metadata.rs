@@ -201,5 +201,4 @@ fn gateway(cidr: &str) -> Option<std::net::Ipv4Addr> {
 }
 
 #[cfg(test)]
-#[path = "metadata_tests.rs"]
 mod tests;

@@ -101,3 +101,6 @@ fn members(state: &State, package: &str) -> usize {
     let joining = |eip: &Eip| matches!(&eip.due, Some(due) if matches!(&due.turn, Turn::Joined(id) if id == package));
     state.living_eips().filter(|eip| eip.facts().package.as_deref() == Some(package) || joining(eip)).count()
 }
+
+#[cfg(test)]
+mod tests;

@@ -106,3 +106,6 @@ pub(crate) fn list(state: &State, now: Timestamp, call: &Rpc) -> ApiResult<Value
 fn row(id: &str, (key, value): (&String, &String)) -> Value {
     json!({"ResourceId": id, "ResourceType": "EIP", "TagKey": key, "TagValue": value})
 }
+
+#[cfg(test)]
+mod tests;

@@ -80,6 +80,13 @@ fn send(world: &CloudSim, call: &Rpc) -> ApiResult<Value> {
     world.rpc(product(&action).0, &call.method, call)
 }
 
+/// A good call's query string.
+pub(crate) fn query(method: &str, action: &str, parameters: &[(&str, &str)]) -> String {
+    let call = signed(method, action, parameters, &LASTING, |_| ());
+    let pairs: Vec<String> = call.parameters.iter().map(|(k, v)| format!("{}={}", encode(k), encode(v))).collect();
+    pairs.join("&")
+}
+
 /// One good call with the lasting AccessKey.
 pub(crate) fn call(world: &CloudSim, action: &str, parameters: &[(&str, &str)]) -> ApiResult<Value> {
     send(world, &signed("POST", action, parameters, &LASTING, |_| ()))

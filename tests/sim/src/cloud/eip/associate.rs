@@ -66,8 +66,8 @@ fn vacant(state: &State, wanted: &Binding) -> ApiResult<()> {
     if there.iter().any(|eip| eip.occupies(&wanted.instance_id, wanted.private_ip)) {
         return Err(duplicated(wanted));
     }
-    let mode = |eip: &&Eip| eip.facts().binding.as_ref().is_some_and(|held| held.mode != wanted.mode);
-    if there.iter().any(|eip| mode(eip)) {
+    let other_mode = |eip: &&Eip| eip.facts().binding.as_ref().is_some_and(|held| held.mode != wanted.mode);
+    if there.iter().any(other_mode) {
         return Err(ApiError::bad("Mode.Conflict", "The network interface has an EIP of another mode."));
     }
     let room = state.enis.get(&wanted.instance_id).map_or(1, |eni| eni.addresses().count());

@@ -46,18 +46,21 @@ fn page(call: &Rpc) -> ApiResult<(u64, u64)> {
     Ok((number, size.min(LARGEST_PAGE)))
 }
 
+/// The fact that a single-valued filter is compared with.
+type FactText = fn(&Facts) -> String;
+
 struct Filter {
     ids: Option<Vec<String>>,
     addresses: Option<Vec<String>>,
     /// Wanted value and the fact it is compared with.
-    exact: Vec<(String, fn(&Facts) -> String)>,
+    exact: Vec<(String, FactText)>,
     tags: Vec<(String, Option<String>)>,
     service_managed: Option<bool>,
     made_from: Option<Timestamp>,
     made_until: Option<Timestamp>,
 }
 
-const EXACT: [(&str, fn(&Facts) -> String); 11] = [
+const EXACT: [(&str, FactText); 11] = [
     ("Status", |facts| facts.status.text().into()),
     ("AssociatedInstanceId", |facts| bound(facts, |binding| binding.instance_id.clone())),
     ("EipName", |facts| facts.name.clone()),
@@ -78,7 +81,7 @@ fn bound(facts: &Facts, field: impl FnOnce(&super::Binding) -> String) -> String
 impl Filter {
     fn of(call: &Rpc) -> ApiResult<Self> {
         check_values(call)?;
-        let mut exact: Vec<(String, fn(&Facts) -> String)> =
+        let mut exact: Vec<(String, FactText)> =
             EXACT.iter().filter_map(|(name, fact)| Some((call.text(name)?.to_owned(), *fact))).collect();
         if let Some(kind) = instance_type(call)? {
             exact.push((kind, |facts| bound(facts, |binding| binding.instance_type.clone())));
