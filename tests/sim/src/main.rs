@@ -1,6 +1,8 @@
 //! `podeip-sim`: the simulated world on loopback, to try podeip without an account.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -95,9 +97,15 @@ fn write_config(world: &World, directory: &Path) -> anyhow::Result<()> {
         ("client.pem", client.certificate.clone()),
         ("client.key", client.key.clone()),
     ] {
-        fs::write(directory.join(name), content).with_context(|| format!("writing {name}"))?;
+        write_private(&directory.join(name), &content).with_context(|| format!("writing {name}"))?;
     }
     Ok(())
+}
+
+/// Mode 0600: podeip's own files are, and most of these hold a key.
+fn write_private(path: &Path, content: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(content.as_bytes())
 }
 
 fn wait_for_the_end() -> anyhow::Result<()> {
