@@ -19,6 +19,7 @@ use crate::cloud::{CloudSim, EniSpec, Package, UserEip};
 use crate::exchange::{Body, Reply, Request, Service};
 use crate::faults::{Faults, Rule, RuleId, ServiceMatch};
 use crate::gates::{Gate, Moment, Outcome};
+use crate::serve::CERTIFICATE_HEADER;
 use crate::world::{Kube, Servers};
 
 /// Method, path and what it takes.
@@ -345,6 +346,8 @@ impl Control {
     ) -> Reply {
         let mut headers = asked.headers.clone();
         headers.retain(|(name, _)| name != "authorization");
+        let (name, value) = CERTIFICATE_HEADER;
+        headers.push((name.into(), value.into()));
         if let Some(token) = &self.kube.token {
             headers.push(("authorization".into(), format!("Bearer {token}")));
         }

@@ -31,6 +31,10 @@ static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
 /// The longest wait for a listener to close or open; it takes microseconds unless the port was taken.
 const SWITCHING: Duration = Duration::from_secs(2);
 
+/// Set on requests whose TLS connection proved a client certificate of the world's CA; a header of
+/// that name that a client sends itself is dropped.
+pub(crate) const CERTIFICATE_HEADER: (&str, &str) = ("x-client-certificate", "verified");
+
 /// A service and how its requests are treated on the way.
 #[derive(Clone)]
 pub(crate) struct Hosted {
@@ -146,20 +150,24 @@ async fn greet(stream: TcpStream, tls: Option<TlsAcceptor>, hosted: Hosted) {
     // Answers are small; with Nagle's algorithm the second of two writes waits for an ACK.
     let _ = stream.set_nodelay(true);
     match tls {
-        None => serve(stream, hosted).await,
+        None => serve(stream, hosted, false).await,
         Some(acceptor) => {
             if let Ok(stream) = acceptor.accept(stream).await {
-                serve(stream, hosted).await;
+                let certified = stream.get_ref().1.peer_certificates().is_some();
+                serve(stream, hosted, certified).await;
             }
         }
     }
 }
 
-async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, hosted: Hosted) {
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, hosted: Hosted, certified: bool) {
     let connection = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
     let flushed = Flushed::default();
     let io = TokioIo::new(Reporting::new(stream, flushed.clone()));
-    let answer = service_fn(|incoming| respond(incoming, hosted.clone(), connection, flushed.clone()));
+    let answer = service_fn(|incoming| {
+        let (hosted, flushed) = (hosted.clone(), flushed.clone());
+        async move { respond(read(incoming, certified).await?, hosted, connection, flushed).await }
+    });
     // The error is the client's end of the connection, or a cut that was ordered.
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, answer).await;
 }
@@ -167,12 +175,11 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, hosted: Hosted) {
 /// # Errors
 /// The order to close the connection without an answer.
 async fn respond(
-    incoming: hyper::Request<Incoming>,
+    request: Request,
     hosted: Hosted,
     connection: u64,
     flushed: Flushed,
 ) -> Result<hyper::Response<Outgoing>, io::Error> {
-    let request = read(incoming).await?;
     let Some((kind, passage)) = hosted.watched else {
         let reply = tokio::task::spawn_blocking(move || hosted.service.answer(&request)).await;
         return Ok(Outgoing::response(reply.map_err(io::Error::other)?, None));
@@ -190,15 +197,22 @@ async fn respond(
     }
 }
 
-async fn read(incoming: hyper::Request<Incoming>) -> Result<Request, io::Error> {
+async fn read(incoming: hyper::Request<Incoming>, certified: bool) -> Result<Request, io::Error> {
     let (head, body) = incoming.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes().to_vec();
     let text = |value: &hyper::header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let mut headers: Vec<(String, String)> =
+        head.headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
+    let (name, value) = CERTIFICATE_HEADER;
+    headers.retain(|(sent, _)| sent != name);
+    if certified {
+        headers.push((name.into(), value.into()));
+    }
     Ok(Request {
         method: head.method.to_string(),
         path: percent_decode_str(head.uri.path()).decode_utf8_lossy().into_owned(),
         query: form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes()).into_owned().collect(),
-        headers: head.headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect(),
+        headers,
         body,
     })
 }

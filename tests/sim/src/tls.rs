@@ -43,19 +43,15 @@ impl Certificates {
         })
     }
 
-    /// TLS for a server on loopback, with `client_certificate` demanded or not asked for.
+    /// TLS for a server on loopback, with a `client_certificate` demanded, or taken if the client has one.
     pub fn server_config(&self, client_certificate: bool) -> anyhow::Result<Arc<ServerConfig>> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
-        let builder = if client_certificate {
-            let mut roots = RootCertStore::empty();
-            roots.add(self.ca_der.clone())?;
-            builder.with_client_cert_verifier(
-                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?,
-            )
-        } else {
-            builder.with_no_client_auth()
-        };
+        let mut roots = RootCertStore::empty();
+        roots.add(self.ca_der.clone())?;
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        let verifier = if client_certificate { verifier } else { verifier.allow_unauthenticated() };
+        let builder = builder.with_client_cert_verifier(verifier.build()?);
         let (certificate, key) = &self.server;
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.clone()));
         Ok(Arc::new(builder.with_single_cert(vec![certificate.clone()], key)?))

@@ -31,7 +31,8 @@ fn connect(url: &str) -> io::Result<TcpStream> {
 }
 
 fn write_request(stream: &mut impl Write, method: &str, target: &str, body: &str) -> io::Result<()> {
-    let head = format!("{method} {target} HTTP/1.1\r\nhost: sim\r\ncontent-type: application/json\r\n");
+    let claimed = "x-client-certificate: verified\r\n";
+    let head = format!("{method} {target} HTTP/1.1\r\nhost: sim\r\ncontent-type: application/json\r\n{claimed}");
     write!(stream, "{head}content-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
 }
 
@@ -311,6 +312,23 @@ fn a_client_certificate_can_be_demanded() {
     assert!(tls_ask(&world, false, "127.0.0.1").is_err());
     assert_eq!(tls_ask(&world, true, "127.0.0.1").unwrap().0, 503);
     assert!(world.kubeconfig().contains("client-certificate-data: "));
+}
+
+#[test]
+fn a_certificate_is_told_to_the_service_and_cannot_be_claimed() {
+    struct Certified;
+    impl Service for Certified {
+        fn call_name(&self, _: &Request) -> String {
+            "who".into()
+        }
+        fn answer(&self, request: &Request) -> Reply {
+            Reply::text(200, request.header("x-client-certificate").unwrap_or("none"))
+        }
+    }
+    let kube = Kube { service: Arc::new(Certified), token: None };
+    let world = World::start(Options { kube: Some(kube), ..Options::default() }).unwrap();
+    assert_eq!(tls_ask(&world, false, "localhost").unwrap().1, "none", "the client claims it in a header");
+    assert_eq!(tls_ask(&world, true, "localhost").unwrap().1, "verified");
 }
 
 /// An API server that knows one token and remembers what it was asked.
