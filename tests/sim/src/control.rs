@@ -58,7 +58,7 @@ pub const ROUTES: &[(&str, &str, &str)] = &[
     ("POST", "/cloud/packages", r#"a bandwidth package: {"id":"cbwp-x","isp":"BGP","bandwidth":100}"#),
     ("POST", "/cloud/expire-credentials", "all temporary credentials expire now: {}"),
     ("POST", "/kube/pods", r#"a pod: {"namespace":"default","name":"web-0","annotations":{},"nodeName":"node-1"}"#),
-    ("DELETE", "/kube/pods", "?namespace=default&name=web-0"),
+    ("DELETE", "/kube/pods", "?namespace=default&name=web-0; &gracePeriodSeconds=0 deletes at once"),
     ("*", "/kube/api…", "any request of the Kubernetes API, as it would be below the API server's root"),
 ];
 
@@ -332,7 +332,9 @@ impl Control {
     fn delete_pod(&self, request: &Request) -> anyhow::Result<Value> {
         let namespace = request.parameter("namespace").unwrap_or("default");
         let path = format!("/api/v1/namespaces/{namespace}/pods/{}", parameter(request, "name")?);
-        whole(self.ask_kube("DELETE", &path, Vec::new(), Vec::new(), request))
+        let mut query = request.query.clone();
+        query.retain(|(name, _)| !matches!(name.as_str(), "namespace" | "name"));
+        whole(self.ask_kube("DELETE", &path, query, Vec::new(), request))
     }
 
     /// Asks the API server's service directly: neither logged nor disturbed.

@@ -296,11 +296,11 @@ fn tls_ask(world: &World, identity: bool, name: &'static str) -> io::Result<(u16
 
 #[test]
 fn tls_by_address_and_by_name() {
-    let world = world();
+    let world = World::start(Options { kube: Some(one_token()), ..Options::default() }).unwrap();
     assert!(world.kube_url.starts_with("https://127.0.0.1:"));
     for name in ["127.0.0.1", "localhost", "::1"] {
         let (status, body) = tls_ask(&world, false, name).unwrap();
-        assert_eq!(status, 503, "{body}");
+        assert_eq!(status, 401, "{body}");
         assert_eq!(serde_json::from_str::<Value>(&body).unwrap()["kind"], "Status");
     }
     assert!(tls_ask(&world, false, "api.example.com").is_err());
@@ -308,9 +308,11 @@ fn tls_by_address_and_by_name() {
 
 #[test]
 fn a_client_certificate_can_be_demanded() {
-    let world = World::start(Options { require_client_certificate: true, ..Options::default() }).unwrap();
+    let kube = Kube { token: None, ..one_token() };
+    let options = Options { require_client_certificate: true, kube: Some(kube), ..Options::default() };
+    let world = World::start(options).unwrap();
     assert!(tls_ask(&world, false, "127.0.0.1").is_err());
-    assert_eq!(tls_ask(&world, true, "127.0.0.1").unwrap().0, 503);
+    assert_eq!(tls_ask(&world, true, "127.0.0.1").unwrap().0, 401);
     assert!(world.kubeconfig().contains("client-certificate-data: "));
 }
 
@@ -348,9 +350,13 @@ impl Service for OneToken {
     }
 }
 
+fn one_token() -> Kube {
+    Kube { service: Arc::new(OneToken), token: Some("t0ken".into()) }
+}
+
 fn world_with_control() -> (World, String) {
-    let kube = Kube { service: Arc::new(OneToken), token: Some("t0ken".into()) };
-    let mut world = World::start(Options { kube: Some(kube), kube_plain_http: true, ..Options::default() }).unwrap();
+    let mut world =
+        World::start(Options { kube: Some(one_token()), kube_plain_http: true, ..Options::default() }).unwrap();
     let control = world.serve_control().unwrap();
     (world, control)
 }
