@@ -12,6 +12,7 @@ pub mod control;
 pub mod exchange;
 pub mod faults;
 pub mod gates;
+pub mod kube;
 mod outgoing;
 mod passage;
 mod refusal;
