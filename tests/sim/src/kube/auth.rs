@@ -107,7 +107,7 @@ impl Access {
             (verb == "*" || verb == aim.verb) && (denied == "*" || *denied == resource)
         };
         // Every authenticated user may ask about itself.
-        let about_itself = aim.group == "authorization.k8s.io";
+        let about_itself = aim.group == "authorization.k8s.io" && aim.verb == "create";
         let permitted = self.permitted.as_ref().is_none_or(|rules| rules.iter().any(|rule| rule.permits(aim)));
         !self.denied.iter().any(fits) && (permitted || about_itself)
     }

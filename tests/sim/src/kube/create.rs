@@ -9,6 +9,7 @@ use super::object::{self, text};
 use super::resources::{DEFINITIONS, Resource};
 use super::rules;
 use super::status::ApiError;
+use crate::exchange::Request;
 
 /// How a request wants unknown fields to be treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +17,15 @@ pub enum UnknownFields {
     Dropped,
     /// `fieldValidation=Strict`
     Refused,
+}
+
+impl UnknownFields {
+    pub fn of(request: &Request) -> Self {
+        match request.parameter("fieldValidation") {
+            Some("Strict") => UnknownFields::Refused,
+            _ => UnknownFields::Dropped,
+        }
+    }
 }
 
 /// Reads an object from a request's body and checks that it is what the path says.
@@ -29,7 +39,14 @@ pub fn decode(resource: &Resource, body: &[u8]) -> Result<Value, ApiError> {
     Ok(object)
 }
 
-fn unhandled(resource: &Resource, why: &str) -> ApiError {
+/// What a strict decoder says of fields it does not know.
+pub fn strict_decoding_error(unknown: &[String]) -> String {
+    let fields: Vec<String> = unknown.iter().map(|field| format!("unknown field \"{field}\"")).collect();
+    format!("strict decoding error: {}", fields.join(", "))
+}
+
+/// A body that cannot be read as the resource's kind.
+pub fn unhandled(resource: &Resource, why: &str) -> ApiError {
     let (kind, version) = (&resource.kind, &resource.version);
     ApiError::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"))
 }
@@ -74,9 +91,8 @@ impl Cluster {
             rules::prepare_new(resource, &mut new);
         }
         let dropped = rules::coerce(resource, &mut new);
-        if let (UnknownFields::Refused, [_, ..]) = (unknown, dropped.as_slice()) {
-            let fields: Vec<String> = dropped.iter().map(|field| format!("unknown field \"{field}\"")).collect();
-            return Err(unhandled(resource, &format!("strict decoding error: {}", fields.join(", "))));
+        if unknown == UnknownFields::Refused && !dropped.is_empty() {
+            return Err(unhandled(resource, &strict_decoding_error(&dropped)));
         }
         let errors = [rules::validate(resource, &new), metadata::validate(resource, &new)].concat();
         if !errors.is_empty() {

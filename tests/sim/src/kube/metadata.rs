@@ -190,6 +190,10 @@ pub fn validate_step(before: &Value, after: &Value) -> Vec<FieldError> {
             errors.push(FieldError::forbidden("metadata.finalizers", format!("{why} {list}")));
         }
     }
+    if object::grace_seconds(before) != object::grace_seconds(after) {
+        let value = after["metadata"]["deletionGracePeriodSeconds"].clone();
+        errors.push(FieldError::invalid("metadata.deletionGracePeriodSeconds", &value, "field is immutable"));
+    }
     for key in ["name", "namespace", "uid", "deletionTimestamp"] {
         let pointer = format!("/metadata/{key}");
         if text(before, &pointer) != text(after, &pointer) {

@@ -1,9 +1,9 @@
 //! A simulated Kubernetes API server that refuses what the real one refuses.
 //!
-//! A request is authenticated, authorized, aimed at a resource ([`aim`]), and answered by one verb's
-//! file ([`create`], [`update`], [`delete`], [`list`], [`watch`]) over one store ([`store`]). What
-//! single resources add is in [`rules`]; custom resources follow the schema of their definition,
-//! which is an object of the cluster as any other. Tests arrange the world in [`world`].
+//! A request is authenticated, authorized, aimed at a resource (`aim`), and answered by one verb's
+//! file (`create`, `update`, `delete`, `list`, `watch`) over one store (`store`). What
+//! single resources add is in `rules`; custom resources follow the schema of their definition,
+//! which is an object of the cluster as any other. Tests arrange the world in `world`.
 //!
 //! Not simulated: server-side apply (415), `dryRun` (400), the watch list feature (422), webhooks,
 //! quotas, controllers besides those of namespaces and definitions, and protobuf (406).
@@ -50,7 +50,7 @@ use patch::Patch;
 use resources::Resource;
 use selectors::Filter;
 use table::Rendering;
-use update::Edit;
+use update::{Edit, Manner};
 
 use crate::clock::Clock;
 use crate::exchange::{Reply, Request, Service};
@@ -183,9 +183,7 @@ impl Cluster {
         check_body_type(request)?;
         let rendering = Rendering::of(request, resource, self.clock.now())?;
         let new = create::decode(resource, &request.body)?;
-        let strict = request.parameter("fieldValidation") == Some("Strict");
-        let unknown = if strict { UnknownFields::Refused } else { UnknownFields::Dropped };
-        let created = self.create(resource, &aim.namespace, new, unknown, Origin::Client)?;
+        let created = self.create(resource, &aim.namespace, new, UnknownFields::of(request), Origin::Client)?;
         Ok(Reply::json(201, &rendering.object(created)))
     }
 
@@ -235,7 +233,7 @@ impl Cluster {
             "patch" => Edit::Patch(Patch::of(request, resource)?),
             _ => return Err(ApiError::method_not_allowed()),
         };
-        let edited = self.edit(place, edit, through_status)?;
+        let edited = self.edit(place, edit, Manner { through_status, unknown: UnknownFields::of(request) })?;
         Ok(Reply::json(if edited.created { 201 } else { 200 }, &rendering.object(edited.object)))
     }
 

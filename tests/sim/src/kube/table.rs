@@ -13,7 +13,7 @@ use crate::exchange::Request;
 #[derive(Clone, Debug)]
 pub enum Rendering {
     Objects,
-    Table(Table),
+    Table(Box<Table>),
 }
 
 /// What it takes to make rows of a resource's objects.
@@ -39,7 +39,8 @@ impl Rendering {
                 None => return Ok(Rendering::Objects),
                 Some("Table") if parameters.contains(&"v=v1") || !parameters.iter().any(|p| p.starts_with("v=")) => {
                     let include = request.parameter("includeObject").unwrap_or("Metadata").to_owned();
-                    return Ok(Rendering::Table(Table { resource: resource.clone(), now, include }));
+                    let table = Table { resource: resource.clone(), now, include };
+                    return Ok(Rendering::Table(Box::new(table)));
                 }
                 Some(_) => {}
             }
@@ -147,8 +148,8 @@ fn definition(column: &Column) -> Value {
 fn value_at<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
     const ESCAPED_DOT: &str = "\u{0}";
     let path = path.replace("\\.", ESCAPED_DOT);
-    let keys = path.split('.').filter(|key| !key.is_empty()).map(|key| key.replace(ESCAPED_DOT, "."));
-    keys.fold(Some(object), |value, key| value?.get(&key))
+    let mut keys = path.split('.').filter(|key| !key.is_empty()).map(|key| key.replace(ESCAPED_DOT, "."));
+    keys.try_fold(object, |value, key| value.get(&key))
 }
 
 fn container_statuses(pod: &Value) -> impl Iterator<Item = &Value> {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::cluster::{Cluster, Origin, Place};
-use super::create::UnknownFields;
+use super::create::{self, UnknownFields};
 use super::metadata;
 use super::object::{self, text};
 use super::patch::Patch;
@@ -17,6 +17,14 @@ pub enum Edit {
     Patch(Patch),
 }
 
+/// How it is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    /// At the status endpoint.
+    pub through_status: bool,
+    pub unknown: UnknownFields,
+}
+
 /// What became of it.
 #[derive(Debug)]
 pub struct Edited {
@@ -26,29 +34,26 @@ pub struct Edited {
 }
 
 impl Cluster {
-    pub fn edit(&mut self, place: Place<'_>, edit: Edit, through_status: bool) -> Result<Edited, ApiError> {
+    pub fn edit(&mut self, place: Place<'_>, edit: Edit, manner: Manner) -> Result<Edited, ApiError> {
         if let Edit::Put(new) = &edit {
             check_place(place, new)?;
         }
         let Some(before) = self.store.get(&place.key()).cloned() else {
-            return self.create_by_put(place, edit, through_status);
+            return self.create_by_put(place, edit, manner);
         };
         let mut after = match edit {
-            Edit::Put(new) => {
-                check_uid_precondition(place, &before, &new)?;
-                new
-            }
-            Edit::Patch(patch) => patched(place, &patch, &before)?,
+            Edit::Put(new) => replaced(place, new, &before, manner.unknown)?,
+            Edit::Patch(patch) => patched(place, &patch, &before, manner.unknown)?,
         };
         rules::check_version(place.resource, &before, &after)?;
-        settle(place, &before, &mut after, through_status)?;
+        settle(place, &before, &mut after, manner.through_status)?;
         let object = self.store_step(place, &before, after);
         Ok(Edited { object, created: false })
     }
 
     /// A PUT of something missing creates it where the resource allows that.
-    fn create_by_put(&mut self, place: Place<'_>, edit: Edit, through_status: bool) -> Result<Edited, ApiError> {
-        let creates = rules::creates_on_put(place.resource) && !through_status;
+    fn create_by_put(&mut self, place: Place<'_>, edit: Edit, manner: Manner) -> Result<Edited, ApiError> {
+        let creates = rules::creates_on_put(place.resource) && !manner.through_status;
         let (Edit::Put(mut new), true) = (edit, creates) else {
             return Err(ApiError::not_found(place.resource, place.name));
         };
@@ -57,7 +62,7 @@ impl Cluster {
             return Err(ApiError::conflict(place.resource, place.name, why));
         }
         object::metadata_mut(&mut new).remove("resourceVersion");
-        let object = self.create(place.resource, place.namespace, new, UnknownFields::Dropped, Origin::Client)?;
+        let object = self.create(place.resource, place.namespace, new, manner.unknown, Origin::Client)?;
         Ok(Edited { object, created: true })
     }
 
@@ -116,15 +121,30 @@ fn precondition_text(place: Place<'_>, asked: &str, found: &str) -> String {
     )
 }
 
-/// Applies a patch. Unlike a PUT, a patch has no precondition: a UID that differs is found by the
-/// validation of the result, and refused there as a change of an immutable field.
-fn patched(place: Place<'_>, patch: &Patch, before: &Value) -> Result<Value, ApiError> {
-    let mut after = patch.apply(before)?;
-    if let Err(why) = metadata::decode(&mut after) {
-        let error = FieldError::invalid("patch", &after.to_string().into(), why);
-        return Err(ApiError::invalid_kind("", "", "", &[error]));
+/// What a PUT makes of an object.
+fn replaced(place: Place<'_>, mut new: Value, before: &Value, unknown: UnknownFields) -> Result<Value, ApiError> {
+    check_uid_precondition(place, before, &new)?;
+    let dropped = rules::coerce(place.resource, &mut new);
+    if unknown == UnknownFields::Refused && !dropped.is_empty() {
+        return Err(create::unhandled(place.resource, &create::strict_decoding_error(&dropped)));
     }
+    Ok(new)
+}
+
+/// What a patch makes of an object. Unlike a PUT, a patch has no precondition: a UID that differs is
+/// found by the validation of the result, and refused there as a change of an immutable field.
+fn patched(place: Place<'_>, patch: &Patch, before: &Value, unknown: UnknownFields) -> Result<Value, ApiError> {
+    let mut after = patch.apply(before)?;
+    let unreadable = |after: &Value, why: String| {
+        let error = FieldError::invalid("patch", &after.to_string().into(), why);
+        ApiError::invalid_kind("", "", "", &[error])
+    };
+    metadata::decode(&mut after).map_err(|why| unreadable(&after, why))?;
     check_place(place, &after)?;
+    let dropped = rules::coerce(place.resource, &mut after);
+    if unknown == UnknownFields::Refused && !dropped.is_empty() {
+        return Err(unreadable(&after, create::strict_decoding_error(&dropped)));
+    }
     Ok(after)
 }
 
@@ -137,7 +157,6 @@ fn settle(place: Place<'_>, before: &Value, after: &mut Value, through_status: b
         object::copy_metadata(after, before, key);
     }
     rules::keep_unwritable(place.resource, before, after, through_status);
-    rules::coerce(place.resource, after);
     if place.resource.generation && !through_status && without_metadata(before) != without_metadata(after) {
         object::set_metadata(after, "generation", object::generation(before) + 1);
     }

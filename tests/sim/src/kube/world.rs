@@ -82,11 +82,9 @@ impl PodSpec {
         });
         rules::prepare_pod(&mut pod);
         pod["status"]["phase"] = or(&self.phase, "Pending").into();
-        for (field, value) in [("podIP", &self.pod_ip)] {
-            if let Some(value) = value {
-                pod["status"][field] = value.as_str().into();
-                pod["status"]["podIPs"] = json!([{ "ip": value }]);
-            }
+        if let Some(ip) = &self.pod_ip {
+            pod["status"]["podIP"] = ip.as_str().into();
+            pod["status"]["podIPs"] = json!([{ "ip": ip }]);
         }
         if !self.node.is_empty() {
             pod["spec"]["nodeName"] = self.node.as_str().into();

@@ -58,6 +58,20 @@ fn unknown_fields_are_dropped_and_defaults_filled_in() {
 }
 
 #[test]
+fn strict_writes_refuse_unknown_fields() {
+    let api = api();
+    let mut found = ok(&api, "POST", PODEIPS, &podeip("a"));
+    let target = format!("{PODEIPS}/a?fieldValidation=Strict");
+    let (code, status) = patch(&api, &target, MERGE, &json!({ "spec": { "podUID": "x" } }));
+    assert_eq!(code, 422);
+    let message = status["message"].as_str().unwrap();
+    assert!(message.ends_with("strict decoding error: unknown field \"spec.podUID\""), "{message}");
+    found["spec"]["podUID"] = "x".into();
+    assert_eq!(call(&api, "PUT", &target, &found).0, 400);
+    assert_eq!(call(&api, "PUT", &format!("{PODEIPS}/a"), &found).0, 200);
+}
+
+#[test]
 fn the_status_has_its_schema_too() {
     let api = api();
     ok(&api, "POST", PODEIPS, &podeip("a"));
