@@ -208,10 +208,16 @@ fn other_verbs_and_formats_are_refused() {
     assert_eq!(call(&api, "POST", &format!("{CONFIGMAPS}/a"), &configmap("a")).0, 405);
     assert_eq!(call(&api, "POST", &format!("{PODS}/a/status"), &configmap("a")).0, 405);
     assert_eq!(call(&api, "POST", &format!("{CONFIGMAPS}?dryRun=All"), &configmap("a")).0, 400);
-    let protobuf = request("POST", CONFIGMAPS, &configmap("a"));
-    let protobuf = with_header(protobuf, "content-type", "application/vnd.kubernetes.protobuf");
     let message = "the body of the request was in an unknown format - accepted media types include: application/json";
-    refused(read(api.answer(&protobuf)), 415, "UnsupportedMediaType", message);
+    for target in [
+        CONFIGMAPS,
+        "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+        "/api/v1/namespaces/default/serviceaccounts/default/token",
+    ] {
+        let protobuf = request("POST", target, &configmap("a"));
+        let protobuf = with_header(protobuf, "content-type", "application/vnd.kubernetes.protobuf");
+        refused(read(api.answer(&protobuf)), 415, "UnsupportedMediaType", message);
+    }
     let picky = with_header(request("GET", CONFIGMAPS, &Value::Null), "accept", "application/vnd.kubernetes.protobuf");
     assert_eq!(read(api.answer(&picky)).0, 406);
 }
