@@ -1,1 +1,6 @@
-//! Black-box tests.
+//! Black-box tests: the built executable, run the way a container runtime, a node agent or an operator runs it.
+
+mod containerd;
+mod node;
+mod podman;
+mod recorder;
