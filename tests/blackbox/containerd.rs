@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::node::{Node, child_of, run, script};
@@ -15,14 +16,8 @@ use crate::recorder::{PLUGIN_TYPE, Plugin, Recorder};
 mod facts;
 
 /// What [`crate::node::on_node`] must find for a containerd.
-pub const NEEDS: [&str; 6] = [
-    "containerd",
-    "runc",
-    "jq",
-    "/bin/busybox",
-    "/usr/lib/cni/ptp",
-    "/usr/lib/python3/dist-packages/grpc",
-];
+pub const NEEDS: [&str; 6] =
+    ["containerd", "runc", "jq", "/bin/busybox", "/usr/lib/cni/ptp", "/usr/lib/python3/dist-packages/grpc"];
 /// Pods get their addresses from here, in order, starting with `.2`.
 pub const POD_SUBNET: &str = "10.219.0.0/24";
 /// The node, as a pod reaches it: servers on the node that pods shall reach must listen on all addresses.
@@ -78,7 +73,12 @@ pub struct PodSpec {
 impl PodSpec {
     /// A pod in the namespace `default`, its UID made of the name.
     pub fn new(name: &str) -> PodSpec {
-        PodSpec { name: name.to_owned(), namespace: "default".to_owned(), uid: format!("uid-{name}"), ..PodSpec::default() }
+        PodSpec {
+            name: name.to_owned(),
+            namespace: "default".to_owned(),
+            uid: format!("uid-{name}"),
+            ..PodSpec::default()
+        }
     }
 
     pub fn annotated(mut self, key: &str, value: &str) -> PodSpec {
@@ -93,7 +93,7 @@ pub type SandboxId = String;
 pub struct Containerd<'node> {
     node: &'node Node,
     dir: PathBuf,
-    daemon: Child,
+    daemon: Daemon,
     pub recorder: Recorder,
 }
 
@@ -104,7 +104,7 @@ impl<'node> Containerd<'node> {
         let recorder = Recorder::install(&dir.join("bin"), dir.join("records"), &setup.plugin);
         fs::write(dir.join("net.d/10-pods.conflist"), setup.conflist(&dir).to_string()).unwrap();
 
-        let daemon = spawn(node, &dir);
+        let daemon = Daemon::spawn(node, &dir);
         let containerd = Containerd { node, dir, daemon, recorder };
         containerd.wait_until_ready();
         run(containerd.ctr().args(["-n", "k8s.io", "images", "import"]).arg(containerd.dir.join("pause.tar"))).unwrap();
@@ -113,9 +113,8 @@ impl<'node> Containerd<'node> {
 
     /// Kills containerd, as an OOM killer would, and starts it again; pods and plugins under way keep running.
     pub fn kill_and_restart(&mut self) {
-        kill(child_of(self.daemon.id()), Signal::SIGKILL).unwrap();
-        self.daemon.wait().unwrap();
-        self.daemon = spawn(self.node, &self.dir);
+        self.daemon.kill();
+        self.daemon = Daemon::spawn(self.node, &self.dir);
         self.wait_until_ready();
     }
 
@@ -204,20 +203,36 @@ impl Drop for Containerd<'_> {
         if thread::panicking() {
             eprintln!("containerd's last words:\n{}", self.log_tail());
         }
-        // Killed with the wrapper that entered the node: its own end is the node's end.
-        let _ = self.daemon.kill();
-        let _ = self.daemon.wait();
+        self.daemon.kill();
     }
 }
 
-fn spawn(node: &Node, dir: &Path) -> Child {
-    let log = fs::File::options().create(true).append(true).open(dir.join("log")).unwrap();
-    node.command("containerd")
-        .arg("--config")
-        .arg(dir.join("containerd.toml"))
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().unwrap())
-        .stderr(log)
-        .spawn()
-        .unwrap()
+/// The process, and the wrapper that has entered the node to start it and will reap it.
+struct Daemon {
+    wrapper: Child,
+    pid: Pid,
+}
+
+impl Daemon {
+    fn spawn(node: &Node, dir: &Path) -> Daemon {
+        let log = fs::File::options().create(true).append(true).open(dir.join("log")).unwrap();
+        let wrapper = node
+            .command("containerd")
+            .arg("--config")
+            .arg(dir.join("containerd.toml"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let pid = child_of(wrapper.id());
+        Daemon { wrapper, pid }
+    }
+
+    fn kill(&mut self) {
+        if let Ok(None) = self.wrapper.try_wait() {
+            let _ = kill(self.pid, Signal::SIGKILL);
+            let _ = self.wrapper.wait();
+        }
+    }
 }

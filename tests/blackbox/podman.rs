@@ -26,7 +26,8 @@ impl<'node> Podman<'node> {
         run(Command::new(script("containerd-dir")).arg(&dir)).unwrap();
         let recorder = Recorder::install(&dir.join("bin"), dir.join("records"), plugin);
         stanza["type"] = json!(PLUGIN_TYPE);
-        let ipam = json!({ "type": "host-local", "dataDir": dir.join("ipam"), "ranges": [[{ "subnet": "10.219.0.0/24" }]] });
+        let ipam =
+            json!({ "type": "host-local", "dataDir": dir.join("ipam"), "ranges": [[{ "subnet": "10.219.0.0/24" }]] });
         let conflist =
             json!({ "cniVersion": "1.0.0", "name": "pods", "plugins": [{ "type": "ptp", "ipam": ipam }, stanza] });
         fs::write(dir.join("net.d/10-pods.conflist"), conflist.to_string()).unwrap();
@@ -86,7 +87,11 @@ fn a_container_is_probed_added_and_deleted() {
         let del = &podman.recorder.calls_of("DEL")[0];
         assert_eq!(add.arg("K8S_POD_NAME"), Some("web"));
         assert_eq!(add.arg("K8S_POD_NAMESPACE"), None, "not a pod of a cluster");
-        assert!(add.stdin.get("runtimeConfig").is_none_or(|passed| passed.get("io.kubernetes.cri.pod-annotations").is_none()));
+        assert!(
+            add.stdin
+                .get("runtimeConfig")
+                .is_none_or(|passed| passed.get("io.kubernetes.cri.pod-annotations").is_none())
+        );
         assert_eq!(del.stdin["prevResult"], add.stdin["prevResult"]);
         assert_eq!(del.env["CNI_NETNS"], add.env["CNI_NETNS"]);
     });

@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use super::{Containerd, GATEWAY, NEEDS, PodSpec, Setup};
 use crate::node::on_node;
 use crate::recorder::Plugin;
@@ -180,9 +182,29 @@ fn it_loads_the_chain_as_written() {
         assert_eq!(status["conditions"]["NetworkReady"]["status"], true);
         let networks = status["info"]["cniconfig"]["Networks"].as_array().unwrap();
         let pods = networks.iter().find(|network| network["Config"]["Name"] == "pods").unwrap();
-        let types: Vec<&str> =
-            pods["Config"]["Plugins"].as_array().unwrap().iter().map(|p| p["Network"]["type"].as_str().unwrap()).collect();
+        let types: Vec<&str> = pods["Config"]["Plugins"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|p| p["Network"]["type"].as_str().unwrap())
+            .collect();
         assert_eq!(types, ["ptp", "podeip"]);
         assert!(containerd.conflist().exists());
+    });
+}
+
+/// The recorder becomes a real plugin: `tuning` changes the MTU of the interface that the primary has made.
+#[test]
+fn a_chained_executable_does_its_work_behind_the_recorder() {
+    on_node(&NEEDS, |node| {
+        let tuning = Plugin::Executable("/usr/lib/cni/tuning".into());
+        let stanza = json!({ "mtu": 1234 });
+        let setup = Setup { stanza, first_process: "ip link show eth0".to_owned(), ..Setup::new(tuning) };
+        let containerd = Containerd::start(node, &setup);
+        let id = containerd.run_pod(&PodSpec::new("web-0")).unwrap();
+        let shown = containerd.first_process_output(&id);
+        assert!(shown.contains("mtu 1234"), "{shown}");
+        containerd.stop(&id).unwrap();
+        assert_eq!(containerd.recorder.commands(), ["ADD", "DEL"]);
     });
 }
