@@ -147,6 +147,14 @@ impl<'node> Containerd<'node> {
         run(self.cri("remove").arg(sandbox)).map(drop)
     }
 
+    /// Starts a container in a sandbox, with a directory of the node as `/shared`.
+    pub fn run_container(&self, sandbox: &str, shared: &Path, command: &[&str]) -> Result<(), String> {
+        let mount = format!("{}:/shared", shared.display());
+        let mut cri = self.cri("run-container");
+        cri.args([sandbox, "--cgroup-parent", &self.node.cgroup_parent(), "--mount", &mount, "--"]).args(command);
+        run(&mut cri).map(drop)
+    }
+
     /// The sandboxes containerd knows: `[{id, name, namespace, uid, attempt, state}]`.
     pub fn sandboxes(&self) -> Vec<Value> {
         serde_json::from_str(&run(&mut self.cri("list")).unwrap()).unwrap()

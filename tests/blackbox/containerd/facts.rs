@@ -208,3 +208,21 @@ fn a_chained_executable_does_its_work_behind_the_recorder() {
         assert_eq!(containerd.recorder.commands(), ["ADD", "DEL"]);
     });
 }
+
+#[test]
+fn a_container_shares_its_sandboxs_network() {
+    on_node(&NEEDS, |node| {
+        let containerd = Containerd::start(node, &Setup::new(Plugin::StandIn));
+        let id = containerd.run_pod(&PodSpec::new("web-0")).unwrap();
+        let shared = node.dir("shared");
+        let look = "ip -4 addr show eth0 >/shared/part && busybox mv /shared/part /shared/seen";
+        containerd.run_container(&id, &shared, &["sh", "-c", look]).unwrap();
+        let started = Instant::now();
+        while !shared.join("seen").exists() {
+            assert!(started.elapsed() < Duration::from_secs(20), "the container has written nothing");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert!(std::fs::read_to_string(shared.join("seen")).unwrap().contains("10.219.0.2/24"));
+        assert_eq!(containerd.recorder.commands(), ["ADD"], "a container's start is no business of the network");
+    });
+}
