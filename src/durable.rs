@@ -26,18 +26,6 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// Removes what [`replace`] left behind when its process was killed. Call it only under the lock
-/// that guards the directory, or it takes a living writer's file away.
-pub fn sweep_leftovers(directory: &Path) -> io::Result<()> {
-    for entry in std::fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry.file_name().as_encoded_bytes().starts_with(TEMP_PREFIX.as_bytes()) {
-            std::fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,16 +38,5 @@ mod tests {
         replace(&path, b"new", 0o600).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-    }
-
-    #[test]
-    fn sweeps_only_its_own_leftovers() {
-        let directory = tempfile::tempdir().unwrap();
-        let leftover = directory.path().join(format!("{TEMP_PREFIX}abc"));
-        let other = directory.path().join("state.json");
-        std::fs::write(&leftover, "half").unwrap();
-        std::fs::write(&other, "whole").unwrap();
-        sweep_leftovers(directory.path()).unwrap();
-        assert!(!leftover.exists() && other.exists());
     }
 }

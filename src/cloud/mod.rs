@@ -65,6 +65,8 @@ pub struct Endpoints {
     pub ecs: Option<String>,
     pub sts: Option<String>,
     pub metadata: Option<String>,
+    /// Hosts that follow from the region are spoken to in plain HTTP (`ALICLOUD_CLIENT_SCHEME`).
+    pub plain_http: bool,
 }
 
 /// An AccessKey pair, long-lived or temporary.

@@ -41,7 +41,7 @@ impl Product {
     }
 
     /// The host that nodes inside a VPC of `region` reach without internet access.
-    fn url(self, region: &str) -> String {
+    fn url(self, region: &str, plain_http: bool) -> String {
         let (name, region) = match self {
             Product::Vpc => ("vpc", region),
             Product::Ecs => ("ecs", region),
@@ -49,7 +49,8 @@ impl Product {
             Product::Sts if region == "cn-hangzhou-finance" => ("sts", "cn-hangzhou"),
             Product::Sts => ("sts", region),
         };
-        format!("https://{name}-vpc.{region}.aliyuncs.com")
+        let scheme = if plain_http { "http" } else { "https" };
+        format!("{scheme}://{name}-vpc.{region}.aliyuncs.com")
     }
 }
 
@@ -182,7 +183,7 @@ impl Cloud {
         };
         match given {
             Some(base) => base.trim_end_matches('/').to_string(),
-            None => product.url(region),
+            None => product.url(region, self.endpoints.plain_http),
         }
     }
 }

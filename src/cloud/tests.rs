@@ -30,7 +30,7 @@ pub(super) fn config(server: &Server) -> Config {
     Config {
         region: Some("cn-hangzhou".into()),
         vpc_id: Some("vpc-1".into()),
-        endpoints: Endpoints { vpc: url.clone(), ecs: url.clone(), sts: url.clone(), metadata: url },
+        endpoints: Endpoints { vpc: url.clone(), ecs: url.clone(), sts: url.clone(), metadata: url, plain_http: false },
         access_key: Some(AccessKey { id: "LTAI5tExampleKeyId00001".into(), secret: Secret::new(SECRET) }),
         credential_cache: "/nowhere/credentials.json".into(),
     }

@@ -107,6 +107,17 @@ impl Cloud {
         self.call::<Done>(&rpc, deadline).map(drop)
     }
 
+    /// Asks to unbind `eip` from whatever it was seen on: an instance, a NAT gateway, an ENI.
+    pub fn detach_eip(&self, eip: &Eip, token: &ClientToken, deadline: Deadline) -> Result<(), CloudError> {
+        let subject = format!("{} from {}", eip.id, eip.instance_id.as_deref().unwrap_or("its holder"));
+        let rpc = Rpc::tokened("UnassociateEipAddress", token, subject)
+            .with("AllocationId", &eip.id)
+            .with_some("InstanceId", eip.instance_id.as_ref())
+            .with_some("InstanceType", eip.instance_type.as_ref())
+            .with_some("PrivateIpAddress", eip.private_ip.as_ref());
+        self.call::<Done>(&rpc, deadline).map(drop)
+    }
+
     /// Gives an unbound EIP back. One that is already gone is success.
     pub fn release_eip(&self, id: &EipId, deadline: Deadline) -> Result<(), CloudError> {
         let rpc = Rpc::new(Product::Vpc, "ReleaseEipAddress", Effect::Idempotent, id.as_str()).with("AllocationId", id);

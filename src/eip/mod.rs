@@ -1,3 +1,24 @@
 //! The domain: what a pod asks for, and how it gets and loses its EIP.
+//!
+//! [`verbs`] is the way in. [`attach`] and [`detach`] are the two directions of the state machine,
+//! [`journal`] puts each of its steps on disk first, [`bind`] and [`allocate`] are its dealings
+//! with the cloud and [`publish`] those with the cluster.
 
+pub mod allocate;
+pub mod attach;
+pub mod bind;
+pub mod collect;
+pub mod contest;
+pub mod detach;
+pub mod failure;
+pub mod guard;
+pub mod journal;
+pub mod node;
+pub mod owner;
+pub mod package;
+pub mod publish;
+pub mod reconcile;
 pub mod request;
+pub mod sandbox;
+pub mod surroundings;
+pub mod verbs;

@@ -52,6 +52,9 @@ pub struct AttachedEip {
 pub struct Binding {
     pub eni: EniId,
     pub private_ip: Ipv4Addr,
+    /// Whether `private_ip` is the ENI's primary one: the cloud then reports the binding without an address.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub primary: bool,
 }
 
 /// One sandbox interface and its EIP.

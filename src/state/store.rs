@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use nix::fcntl::OFlag;
+use nix::unistd::{AccessFlags, access};
 use serde::Deserialize;
 use sha1::{Digest, Sha1};
 
@@ -51,6 +52,17 @@ impl Store {
         let store = Self { directory: directory.into() };
         directory::exists(directory)?;
         Ok(store)
+    }
+
+    /// Whether attachments could be recorded at all. Writes nothing but a missing directory.
+    ///
+    /// # Errors
+    /// [`StateError::Untrusted`], [`StateError::Read`] and [`StateError::Write`]. A full disk is not noticed.
+    pub fn ensure_usable(&self) -> Result<(), StateError> {
+        directory::create(&self.directory)?;
+        access(&*self.directory, AccessFlags::W_OK | AccessFlags::X_OK)
+            .map_err(|errno| StateError::Write { path: self.directory.to_path_buf(), source: errno.into() })?;
+        self.read().map(drop)
     }
 
     pub fn directory(&self) -> &Path {

@@ -1,6 +1,8 @@
 //! Black-box tests: the built executable, run the way a container runtime, a node agent or an operator runs it.
 
 mod containerd;
+mod lifecycle;
 mod node;
 mod podman;
 mod recorder;
+mod scene;

@@ -293,7 +293,8 @@ fn a_wrong_secret_is_told_from_a_wrong_encoding() {
 
 #[test]
 fn hosts_of_a_region() {
-    assert_eq!(Product::Vpc.url("cn-hangzhou"), "https://vpc-vpc.cn-hangzhou.aliyuncs.com");
-    assert_eq!(Product::Ecs.url("cn-beijing"), "https://ecs-vpc.cn-beijing.aliyuncs.com");
-    assert_eq!(Product::Sts.url("cn-hangzhou-finance"), "https://sts-vpc.cn-hangzhou.aliyuncs.com");
+    assert_eq!(Product::Vpc.url("cn-hangzhou", false), "https://vpc-vpc.cn-hangzhou.aliyuncs.com");
+    assert_eq!(Product::Ecs.url("cn-beijing", false), "https://ecs-vpc.cn-beijing.aliyuncs.com");
+    assert_eq!(Product::Vpc.url("cn-hangzhou", true), "http://vpc-vpc.cn-hangzhou.aliyuncs.com");
+    assert_eq!(Product::Sts.url("cn-hangzhou-finance", false), "https://sts-vpc.cn-hangzhou.aliyuncs.com");
 }

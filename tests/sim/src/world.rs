@@ -11,8 +11,9 @@ use crate::calls::{CallLog, ServiceKind};
 use crate::clock::Clock;
 use crate::cloud::{CloudSim, Endpoint, Metadata, Product, defaults};
 use crate::control::Control;
-use crate::exchange::{Reply, Request, Service};
+use crate::exchange::Service;
 use crate::faults::Faults;
+use crate::kube::{self, KubeApi};
 use crate::passage::Passage;
 use crate::serve::{Hosted, Server};
 use crate::tls::Certificates;
@@ -38,7 +39,7 @@ pub struct Kube {
 pub struct Options {
     /// The world's clock; a [`Kube`] that was made with a clone of it lives in the same time.
     pub clock: Clock,
-    /// `None`: an API server that answers 503 to everything.
+    /// Another service in place of the world's own API server.
     pub kube: Option<Kube>,
     pub kube_plain_http: bool,
     /// The Kubernetes API demands a client certificate of the world's CA.
@@ -58,7 +59,10 @@ pub struct World {
     pub calls: Arc<CallLog>,
     pub clock: Clock,
     pub certificates: Certificates,
+    /// What the Kubernetes API serves.
     pub kube: Kube,
+    /// The world's own cluster, for tests to arrange and to look into.
+    pub cluster: KubeApi,
     /// All URLs are without a final slash.
     pub vpc_url: String,
     pub ecs_url: String,
@@ -103,7 +107,14 @@ impl World {
         let calls = Arc::new(CallLog::new(clock.clone()));
         let faults = Arc::new(Faults::default());
         let certificates = Certificates::make()?;
-        let kube = options.kube.clone().unwrap_or_else(|| Kube { service: Arc::new(NoKube), token: None });
+        let token = Some(defaults::KUBE_TOKEN.to_owned());
+        let cluster = KubeApi::new(
+            clock.clone(),
+            kube::Options { token: token.clone(), accept_client_certificate: true, ..kube::Options::default() },
+        );
+        let genuine = cluster.clone();
+        cloud.verify_oidc_signatures_with(move |token| genuine.token_claims(token).is_some());
+        let kube = options.kube.clone().unwrap_or_else(|| Kube { service: Arc::new(cluster.clone()), token });
         let passage = Passage { calls: calls.clone(), faults: faults.clone() };
         let start = Start { runtime: &runtime, options: &options, certificates: &certificates, passage };
         let servers = Arc::new(start.all(&cloud, &kube)?);
@@ -121,6 +132,7 @@ impl World {
             clock,
             certificates,
             kube,
+            cluster,
             servers,
             more: Vec::new(),
             runtime: Some(runtime),
@@ -231,20 +243,6 @@ impl Start<'_> {
         };
         let hosted = Hosted { service, watched: Some((kind, self.passage.clone())) };
         Ok(Server::start(self.runtime.handle(), options.host(), port, tls, hosted)?)
-    }
-}
-
-/// The API server of a world without one.
-struct NoKube;
-
-impl Service for NoKube {
-    fn call_name(&self, request: &Request) -> String {
-        format!("{} {}", request.method.to_lowercase(), request.path)
-    }
-
-    fn answer(&self, request: &Request) -> Reply {
-        let message = "this simulated world has no Kubernetes API server";
-        crate::refusal::shaped(ServiceKind::Kube, request, 503, "ServiceUnavailable", message)
     }
 }
 

@@ -9,6 +9,8 @@ pub const CLUSTER: &str = "c0simulatedcluster";
 
 pub const ACCESS_KEY_ID: &str = "LTAI5tSimulatedKeyId01";
 pub const ACCESS_KEY_SECRET: &str = "simulatedSecretKey000000000001";
+/// The bearer token of the simulated API server.
+pub const KUBE_TOKEN: &str = "simulated-service-account-token";
 /// RAM role of the node.
 pub const ROLE: &str = "KubernetesWorkerRole-sim";
 /// RAM role that the cluster's service accounts may take.

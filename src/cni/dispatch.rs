@@ -1,0 +1,105 @@
+//! From one call of the runtime to the domain's verbs, and back to one answer on stdout.
+
+use std::io::{self, Read, Write};
+use std::net::Ipv4Addr;
+use std::process::ExitCode;
+
+use super::error::{CniError, Code};
+use super::request::{self, Annotations, Command, Request};
+use super::version;
+use crate::eip::failure::{Failure, Kind};
+use crate::eip::node::Paths;
+use crate::eip::verbs::{self, Called, PodName};
+use crate::logging;
+
+/// Serves one call: `CNI_*` from `variable`, the configuration from `stdin`, the answer to `stdout`.
+pub fn run(variable: impl Fn(&str) -> Option<String>, stdin: &mut dyn Read, stdout: &mut dyn Write) -> ExitCode {
+    let outcome = request::read(variable, stdin).and_then(|request| serve(&request));
+    let printed = match &outcome {
+        Ok(answer) => stdout.write_all(answer.as_bytes()).and_then(|()| stdout.flush()),
+        Err(error) => error.print(stdout),
+    };
+    match (outcome, printed) {
+        (Ok(_), Ok(())) => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// Makes a panic an answer that the runtime can show, instead of a signal without a word.
+pub fn answer_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        log::error!("{panic}");
+        let error = CniError::new(Code::Internal, "podeip broke off on a fault of its own; please report it")
+            .with_details(panic.to_string());
+        // Nothing is left to do when stdout is gone too.
+        let _ = error.print(&mut io::stdout());
+        std::process::exit(1);
+    }));
+}
+
+fn serve(request: &Request) -> Result<String, CniError> {
+    logging::init(&request.stanza.log_file, request.stanza.log_level);
+    let answering = |failure: Failure| answer(failure).answering(Some(request.command), Some(&request.cni_version));
+    let paths = Paths {
+        settings: request.stanza.config.clone(),
+        kubeconfig: request.stanza.kubeconfig.clone(),
+        state_directory: request.stanza.state_dir.clone(),
+    };
+    let result_ip = || request.prev_result.as_ref()?.pod_ipv4(&request.ifname);
+    match request.command {
+        Command::Version => return Ok(format!("{}\n", version::answer(&request.cni_version))),
+        Command::Add => verbs::add(&called(request, &paths, &result_ip)),
+        Command::Del => verbs::del(&called(request, &paths, &result_ip)),
+        Command::Check => verbs::check(&called(request, &paths, &result_ip)),
+        Command::Gc => request.valid_attachments.as_deref().map_or(Ok(()), |valid| verbs::gc(&paths, valid)),
+        Command::Status => {
+            return verbs::status(&paths).map_err(|failure| unavailable(failure, request)).map(|()| String::new());
+        }
+    }
+    .map_err(answering)?;
+    match (&request.prev_result, request.command) {
+        (Some(result), Command::Add) => Ok(format!("{}\n", result.json())),
+        _ => Ok(String::new()),
+    }
+}
+
+fn called<'a>(request: &'a Request, paths: &'a Paths, result_ip: &'a dyn Fn() -> Option<Ipv4Addr>) -> Called<'a> {
+    Called {
+        paths,
+        container_id: &request.container_id,
+        ifname: &request.ifname,
+        netns: &request.netns,
+        pod: request.args.pod().map(|pod| PodName {
+            namespace: pod.namespace.into(),
+            name: pod.name.into(),
+            uid: pod.uid.cloned(),
+        }),
+        annotations: match &request.annotations {
+            Annotations::NotPassed => None,
+            Annotations::Passed(annotations) => Some(annotations),
+        },
+        result_ip,
+    }
+}
+
+fn answer(failure: Failure) -> CniError {
+    let code = match failure.kind {
+        Kind::TryAgain => Code::TryAgainLater,
+        Kind::Annotation => Code::InvalidAnnotation,
+        Kind::Configuration => Code::Configuration,
+        Kind::Credentials => Code::Credentials,
+        Kind::Quota => Code::Quota,
+        Kind::EipUnavailable => Code::EipUnavailable,
+        Kind::NetworkMode => Code::NetworkMode,
+        Kind::CloudRefused => Code::CloudRefused,
+        Kind::Kubernetes => Code::KubernetesApi,
+        Kind::LocalState => Code::LocalState,
+    };
+    CniError::new(code, failure.message).with_details(failure.hint.unwrap_or_default())
+}
+
+fn unavailable(failure: Failure, request: &Request) -> CniError {
+    CniError::new(Code::NotAvailable, failure.message)
+        .with_details(failure.hint.unwrap_or_default())
+        .answering(Some(request.command), Some(&request.cni_version))
+}

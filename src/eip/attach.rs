@@ -1,0 +1,364 @@
+//! ADD: intent, allocate, bind, wait, publish; resumable from every point at which it can die.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::cloud::Eip;
+use crate::deadline::Deadline;
+use crate::eip::allocate::{allocate, allocation};
+use crate::eip::bind::{self, Bound};
+use crate::eip::contest::{self, Occupancy};
+use crate::eip::detach;
+use crate::eip::failure::{Failure, Kind};
+use crate::eip::journal::Journal;
+use crate::eip::node::{Node, panicked};
+use crate::eip::owner::{self, OwnerTags};
+use crate::eip::package;
+use crate::eip::publish;
+use crate::eip::request::{Notice, Requested, Source};
+use crate::eip::sandbox::Sandbox;
+use crate::eip::surroundings::Surroundings;
+use crate::kube::{Pod, PodEip};
+use crate::names::EipKind;
+use crate::net;
+use crate::state::format::{AttachedEip, Attachment, Phase};
+use crate::strategy::Strategy;
+
+/// Kept from the verb's time for undoing a failed try: one unbinding call and a few looks.
+const ROLLBACK_TIME: Duration = Duration::from_secs(8);
+
+/// An EIP may vanish, be freed or be cleared away under us this often before ADD gives up.
+const BIND_TRIES: usize = 4;
+
+/// Gives the sandbox its EIP: when this returns `Ok`, it is bound and published.
+///
+/// `known_pod` is the pod object if the caller had to read it already.
+///
+/// # Errors
+/// Anything that kept it from that. What was bound is unbound again as far as the time allows; a
+/// new EIP is kept for the next try of the same pod.
+pub fn attach(node: &Node, sandbox: &Sandbox, requested: Requested, known_pod: Option<Pod>) -> Result<(), Failure> {
+    let verb = Deadline::after(node.settings.add_timeout);
+    let work = verb.keeping(ROLLBACK_TIME.min(node.settings.add_timeout / 4));
+    let _lock = node.store.lock_pod(&sandbox.pod.namespace, &sandbox.pod.name, work)?;
+    let mut attempt = Attempt::begin(node, sandbox, requested, work)?;
+    let outcome = attempt.run(known_pod);
+    if let Err(failure) = &outcome {
+        attempt.undo(failure, verb);
+    }
+    outcome
+}
+
+struct Attempt<'a> {
+    node: &'a Node,
+    cluster: &'a str,
+    sandbox: &'a Sandbox,
+    requested: Requested,
+    journal: Journal<'a>,
+    pod: Option<Pod>,
+    /// The PodEIP as last seen or written.
+    claim: Option<PodEip>,
+    deadline: Deadline,
+}
+
+impl<'a> Attempt<'a> {
+    /// Takes up the record of this pod instance, from whichever sandbox, or prepares a new one.
+    fn begin(node: &'a Node, sandbox: &'a Sandbox, requested: Requested, deadline: Deadline) -> Result<Self, Failure> {
+        let cluster = node.cluster()?;
+        let earlier = node
+            .store
+            .attachments()?
+            .into_iter()
+            .find(|record| record.pod.uid == sandbox.pod.uid && record.ifname == sandbox.ifname);
+        let mut journal = match earlier {
+            Some(record) => Journal::resume(&node.store, record),
+            None => Journal::prepare(&node.store, new_record(cluster, sandbox, 0)),
+        };
+        if !journal.record().is(&sandbox.container_id, &sandbox.ifname) {
+            journal.hand_over(&sandbox.container_id, &sandbox.netns)?;
+        }
+        Ok(Self { node, cluster, sandbox, requested, journal, pod: None, claim: None, deadline })
+    }
+
+    fn run(&mut self, known_pod: Option<Pod>) -> Result<(), Failure> {
+        let sandbox_was_there = net::netns_exists(&self.sandbox.netns);
+        let buying = matches!(self.requested.wish.source, Source::Allocate(_)) && self.journal.record().eip.is_none();
+        let around = Surroundings::read(self.node, self.sandbox, known_pod, buying, self.deadline)?;
+        self.pod = Some(around.pod.clone());
+        self.claim = around.pod_eip.clone();
+        self.settle_strategy(&around.pod);
+        self.settle_earlier_wish(&around)?;
+        let mut freshly_bought = self.obtain(&around)?;
+        for _ in 0..BIND_TRIES {
+            match self.bind_and_claim(&around, freshly_bought)? {
+                Bound::Yes(eip) => {
+                    if sandbox_was_there && !net::netns_exists(&self.sandbox.netns) {
+                        return Err(Failure::new(
+                            Kind::TryAgain,
+                            "the sandbox went away while its EIP was being bound",
+                        ));
+                    }
+                    return self.finish(&around, &eip);
+                }
+                Bound::Vanished => {
+                    self.forget_vanished()?;
+                    freshly_bought = self.obtain(&around)?;
+                }
+                Bound::Elsewhere(eip) => self.contest(&around, &eip)?,
+                Bound::Occupied(eip) => {
+                    let cloud = self.node.cloud()?;
+                    contest::clear_occupant(cloud, &eip, self.cluster, self.sandbox, &around.binding, self.deadline)?;
+                }
+            }
+        }
+        Err(Failure::new(Kind::TryAgain, format!("the EIP of pod {} kept changing hands", self.sandbox.pod)))
+    }
+
+    /// A strategy that outlives the pod needs a pod whose name comes back.
+    fn settle_strategy(&mut self, pod: &Pod) {
+        let wanted = self.requested.wish.strategy;
+        if !wanted.lasting() {
+            return;
+        }
+        let stateful = |kind: &str| {
+            kind.eq_ignore_ascii_case("StatefulSet")
+                || self.node.settings.custom_stateful_workload_kinds.iter().any(|it| it.eq_ignore_ascii_case(kind))
+        };
+        if pod.owners.is_empty() || pod.owners.iter().any(|owner| stateful(&owner.kind)) {
+            return;
+        }
+        self.requested.notices.push(Notice {
+            reason: "ReleaseStrategyIgnored",
+            message: format!(
+                "release strategy {wanted} is for stateful workloads and bare pods; this pod is owned by a {}, so Follow is used",
+                pod.owners[0].kind
+            ),
+            warning: true,
+        });
+        self.requested.wish.strategy = Strategy::Follow;
+    }
+
+    /// Undoes what an earlier try of this pod did for another wish or another address.
+    fn settle_earlier_wish(&mut self, around: &Surroundings) -> Result<(), Failure> {
+        let record = self.journal.record();
+        let fits = match (&self.requested.wish.source, &record.eip) {
+            (_, None) => true,
+            (Source::Named(id), Some(eip)) => eip.id == *id,
+            (Source::Allocate(_), Some(eip)) => eip.kind == EipKind::Auto,
+        };
+        let moved = record.binding.as_ref().is_some_and(|binding| *binding != around.binding);
+        if !fits || moved {
+            detach::unbind_recorded(self.node.cloud()?, &mut self.journal, self.deadline)?;
+        }
+        if fits {
+            return Ok(());
+        }
+        detach::release_recorded(self.node, &mut self.journal, self.deadline)?;
+        let fresh = new_record(self.cluster, self.sandbox, self.journal.record().generation + 1);
+        self.journal.save(|record| *record = fresh)
+    }
+
+    /// Sees to it that the record has an EIP. True when it was allocated a moment ago.
+    fn obtain(&mut self, around: &Surroundings) -> Result<bool, Failure> {
+        let strategy = self.requested.wish.strategy;
+        match self.requested.wish.source.clone() {
+            Source::Named(id) => {
+                self.refuse_to_orphan(self.claim.as_ref())?;
+                self.hold(AttachedEip { id, address: None, kind: EipKind::Static }, strategy)?;
+                Ok(false)
+            }
+            Source::Allocate(parameters) => {
+                if let Some(eip) = self.eip_of_this_pod(around)? {
+                    self.hold(eip, strategy)?;
+                    return Ok(false);
+                }
+                let node_name = around.pod.node.clone().unwrap_or_default();
+                let wanted = allocation(&parameters, self.cluster, &self.sandbox.pod, &node_name);
+                self.journal.save(|record| record.strategy = strategy)?;
+                let cloud = self.node.cloud()?;
+                allocate(cloud, self.cluster, &mut self.journal, wanted, self.deadline, &mut self.requested.notices)?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// The EIP that this pod already has or inherits, so that none is bought.
+    fn eip_of_this_pod(&self, around: &Surroundings) -> Result<Option<AttachedEip>, Failure> {
+        if let Some(eip) = &self.journal.record().eip {
+            return Ok(Some(eip.clone()));
+        }
+        let auto = |eip: &Eip| AttachedEip { id: eip.id.clone(), address: eip.address, kind: EipKind::Auto };
+        match contest::judge_occupant(around.occupant.clone(), self.cluster, self.sandbox)? {
+            Occupancy::Own(eip) => return Ok(Some(auto(&eip))),
+            Occupancy::Stale(eip) => {
+                let cloud = self.node.cloud()?;
+                contest::clear_occupant(cloud, &eip, self.cluster, self.sandbox, &around.binding, self.deadline)?;
+            }
+            Occupancy::Free => {}
+        }
+        let Some(pod_eip) = &self.claim else { return Ok(None) };
+        let own = pod_eip.pod_uid().as_ref() == Some(&self.sandbox.pod.uid);
+        if pod_eip.deleting
+            || pod_eip.spec.kind != EipKind::Auto
+            || !(own || contest::inherits(pod_eip, &self.sandbox.pod.uid))
+        {
+            return Ok(None);
+        }
+        // A PodEIP may name an EIP that was released behind its back; then one is bought.
+        let eip = self.node.cloud()?.eip(&pod_eip.spec.allocation_id, self.deadline)?;
+        Ok(eip.as_ref().map(auto))
+    }
+
+    /// A PodEIP that keeps an EIP is the only claim to it: it is not overwritten with another.
+    fn refuse_to_orphan(&self, pod_eip: Option<&PodEip>) -> Result<(), Failure> {
+        match pod_eip {
+            Some(kept) if contest::inherits(kept, &self.sandbox.pod.uid) => Err(Failure::new(
+                Kind::EipUnavailable,
+                format!(
+                    "PodEIP {} keeps {} for this pod's name, but the pod names another EIP",
+                    self.sandbox.pod, kept.spec.allocation_id
+                ),
+            )
+            .hinting("delete that PodEIP first, or remove pod-eip-instanceid")),
+            _ => Ok(()),
+        }
+    }
+
+    fn hold(&mut self, eip: AttachedEip, strategy: Strategy) -> Result<(), Failure> {
+        let record = self.journal.record();
+        let known = record.eip.as_ref().is_some_and(|recorded| recorded.id == eip.id);
+        if known && record.strategy == strategy {
+            return Ok(());
+        }
+        self.journal.save(|record| {
+            record.strategy = strategy;
+            if !known {
+                record.phase = Phase::Allocated;
+                record.eip = Some(eip);
+            }
+        })
+    }
+
+    /// Binds while the PodEIP is written: neither needs the other.
+    fn bind_and_claim(&mut self, around: &Surroundings, fresh: bool) -> Result<Bound, Failure> {
+        let (cloud, kube) = (self.node.cloud()?, self.node.kube()?);
+        package::join_wished(cloud, &mut self.journal, &self.requested.wish, self.deadline)?;
+        self.journal.save(|record| {
+            record.phase = Phase::Binding;
+            record.binding = Some(around.binding.clone());
+        })?;
+        let (record, existing) = (self.journal.record().clone(), self.claim.take());
+        let Some(eip) = &record.eip else {
+            return Err(Failure::new(Kind::LocalState, format!("the record of pod {} lost its EIP", record.pod)));
+        };
+        let mut tags = OwnerTags::wanted(&record, self.cluster, around.pod.node.as_deref().unwrap_or_default());
+        let deadline = self.deadline;
+        let (bound, claimed) = std::thread::scope(|scope| {
+            let claim = scope.spawn(|| publish::claim(kube, &around.pod, &record, existing, deadline));
+            let mut mend = |eip: &Eip| tags.mend(cloud, eip, deadline);
+            let bound = bind::bind(cloud, &eip.id, &around.binding, fresh, deadline, &mut mend);
+            (bound, claim.join().map_err(|_| panicked("writing the PodEIP")))
+        });
+        self.claim = Some(claimed??);
+        bound
+    }
+
+    fn contest(&mut self, around: &Surroundings, eip: &Eip) -> Result<(), Failure> {
+        let kind = self.journal.record().eip.as_ref().map_or(EipKind::Static, |eip| eip.kind);
+        contest::free_elsewhere(self.node, eip, kind, self.sandbox, around.pod_eip.as_ref(), self.deadline)
+    }
+
+    /// The recorded EIP is gone from the cloud: a named one cannot be replaced, ours is bought anew.
+    fn forget_vanished(&mut self) -> Result<(), Failure> {
+        let record = self.journal.record();
+        if let Some(AttachedEip { id, kind: EipKind::Static, .. }) = &record.eip {
+            return Err(Failure::new(
+                Kind::EipUnavailable,
+                format!("{id}, named by pod {}, does not exist", self.sandbox.pod),
+            )
+            .hinting("correct pod-eip-instanceid; the EIP must be of this account and region"));
+        }
+        log::warn!("the EIP of pod {} is gone from the cloud; another one is allocated", self.sandbox.pod);
+        let fresh = new_record(self.cluster, self.sandbox, record.generation + 1);
+        self.journal.save(|record| *record = fresh)
+    }
+
+    fn finish(&mut self, around: &Surroundings, eip: &Eip) -> Result<(), Failure> {
+        let kube = self.node.kube()?;
+        self.journal.save(|record| {
+            record.phase = Phase::Bound;
+            if let Some(recorded) = &mut record.eip {
+                recorded.address = eip.address;
+            }
+        })?;
+        let Some(claim) = &self.claim else {
+            return Err(Failure::new(
+                Kind::Kubernetes,
+                format!("pod {} has no PodEIP to publish in", self.sandbox.pod),
+            ));
+        };
+        publish::publish(kube, &around.pod, claim, eip, &around.binding, self.deadline)?;
+        self.journal.save(|record| {
+            record.published = true;
+            record.last_error = None;
+        })?;
+        publish::tell_notices(kube, &around.pod, &self.requested.notices, self.deadline);
+        publish::announce(kube, &around.pod, eip, &around.binding.eni, self.deadline);
+        log::info!(
+            "pod {}: {} is bound to {} on {}",
+            self.sandbox.pod,
+            eip.id,
+            around.binding.private_ip,
+            around.binding.eni
+        );
+        Ok(())
+    }
+
+    /// Unbinds what this try may have bound and keeps the EIP for the next try of the same pod.
+    fn undo(&mut self, failure: &Failure, verb: Deadline) {
+        log::error!("pod {}: {failure}", self.sandbox.pod);
+        if self.journal.on_disk()
+            && let Err(error) = self.undo_recorded(failure, verb)
+        {
+            log::error!("pod {}: undoing the failed try: {error}", self.sandbox.pod);
+        }
+        if let (Some(pod), Ok(kube)) = (&self.pod, self.node.kube()) {
+            publish::tell_notices(kube, pod, &self.requested.notices, verb);
+            publish::tell_failure(kube, pod, "EIPFailed", failure, verb);
+        }
+    }
+
+    fn undo_recorded(&mut self, failure: &Failure, verb: Deadline) -> Result<(), Failure> {
+        let text = failure.to_string();
+        self.journal.save(|record| record.last_error = Some(text))?;
+        if self.journal.record().binding.is_some() {
+            detach::unbind_recorded(self.node.cloud()?, &mut self.journal, verb)?;
+        }
+        Ok(())
+    }
+}
+
+/// A record without an EIP. `generation` must be beyond that of any EIP this pod ever had, or the
+/// token would bring that one back.
+fn new_record(cluster: &str, sandbox: &Sandbox, generation: u32) -> Attachment {
+    let now = Timestamp::now();
+    Attachment {
+        container_id: sandbox.container_id.clone(),
+        ifname: sandbox.ifname.clone(),
+        netns: sandbox.netns.clone(),
+        pod: sandbox.pod.clone(),
+        phase: Phase::Intent,
+        client_token: owner::client_token(cluster, &sandbox.pod.uid, &sandbox.ifname, generation),
+        generation,
+        allocation: None,
+        eip: None,
+        binding: None,
+        strategy: Strategy::Follow,
+        bandwidth_package: None,
+        published: false,
+        created_at: now,
+        updated_at: now,
+        last_error: None,
+    }
+}

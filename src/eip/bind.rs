@@ -1,0 +1,244 @@
+//! Putting an EIP on a private IP and taking it off again, whatever state the cloud is in.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::cloud::{Class, Cloud, CloudError, Eip, EipFilter, EipStatus};
+use crate::deadline::Deadline;
+use crate::eip::failure::{Failure, Kind};
+use crate::names::{ClientToken, EipId};
+use crate::state::format::{Attachment, Binding, Phase};
+
+/// First poll after an asynchronous change. Binding takes seconds at best, but a fast answer must not wait for a slow poll.
+const FIRST_POLL: Duration = Duration::from_millis(200);
+
+/// The account may describe 600 times a minute, all nodes together; polls must thin out.
+const SLOWEST_POLL: Duration = Duration::from_secs(2);
+
+/// How long a change that was accepted may stay invisible: until then `Available` after an
+/// accepted association means "not yet", and an unknown id may be an EIP allocated a moment ago.
+const READ_LAG: Duration = Duration::from_secs(2);
+
+/// Growing pauses between looks at the cloud.
+struct Polls(Duration);
+
+impl Polls {
+    fn new() -> Self {
+        Self(FIRST_POLL)
+    }
+
+    /// Sleeps until the next look. False when the deadline passed.
+    fn pause(&mut self, deadline: Deadline) -> bool {
+        let span = self.0;
+        self.0 = (span * 8 / 5).min(SLOWEST_POLL);
+        deadline.sleep(span)
+    }
+}
+
+/// Whether the cloud shows `eip` on exactly this ENI and private IP.
+pub fn sits_on(eip: &Eip, binding: &Binding) -> bool {
+    eip.instance_id.as_deref() == Some(binding.eni.as_str()) && is_address(eip, binding)
+}
+
+fn is_address(eip: &Eip, binding: &Binding) -> bool {
+    match eip.private_ip {
+        Some(address) => address == binding.private_ip,
+        None => binding.primary,
+    }
+}
+
+/// What the cloud knows of an EIP, as a sentence's end: `bound to eni-1 (10.0.0.5)`.
+pub fn whereabouts(eip: &Eip) -> String {
+    let place = match (&eip.instance_id, eip.private_ip) {
+        (Some(instance), Some(address)) => format!("bound to {instance} ({address})"),
+        (Some(instance), None) => format!("bound to {instance}"),
+        (None, _) => format!("{:?}", eip.status),
+    };
+    match (eip.tags.get(super::owner::TAG_NAMESPACE), eip.tags.get(super::owner::TAG_POD)) {
+        (Some(namespace), Some(pod)) => format!("{place}, allocated for pod {namespace}/{pod}"),
+        _ => place,
+    }
+}
+
+/// How a bind ended.
+#[derive(Debug)]
+pub enum Bound {
+    /// The cloud shows it `InUse` on the binding.
+    Yes(Box<Eip>),
+    /// The EIP does not exist.
+    Vanished,
+    /// The EIP is on something else.
+    Elsewhere(Box<Eip>),
+    /// Another EIP is on the private IP.
+    Occupied(Box<Eip>),
+}
+
+/// Binds `id` to `binding` and waits until the cloud shows it. `fresh` says that the EIP was
+/// allocated a moment ago, so that an unknown id means "not visible yet". `observe` sees the EIP
+/// as soon as the cloud shows it, while the binding is still under way.
+///
+/// # Errors
+/// Only what no look at the cloud could settle before the deadline.
+pub fn bind(
+    cloud: &Cloud,
+    id: &EipId,
+    binding: &Binding,
+    fresh: bool,
+    deadline: Deadline,
+    observe: &mut dyn FnMut(&Eip),
+) -> Result<Bound, Failure> {
+    let visible_by = Deadline::after(if fresh { READ_LAG } else { Duration::ZERO });
+    let mut polls = Polls::new();
+    loop {
+        let asked = cloud.associate_eip(id, &binding.eni, binding.private_ip, &ClientToken::random(), deadline);
+        let ended = match asked {
+            Ok(()) => wait_bound(cloud, id, binding, deadline, observe)?,
+            Err(error) if error.class() == Class::Gone => Step::Gone,
+            Err(error) if worth_a_look(&error) => look(cloud, id, binding, error, deadline)?,
+            Err(error) => return Err(error.into()),
+        };
+        match ended {
+            Step::Done(bound) => return Ok(bound),
+            Step::Gone if visible_by.passed() => return Ok(Bound::Vanished),
+            Step::Gone | Step::Again => {}
+        }
+        if !polls.pause(deadline) {
+            return Err(late(id, "bound", binding));
+        }
+    }
+}
+
+enum Step {
+    Done(Bound),
+    Gone,
+    Again,
+}
+
+/// Errors after which the cloud's own view decides: the state was wrong, the target is taken, or
+/// nobody knows whether the call had its effect.
+fn worth_a_look(error: &CloudError) -> bool {
+    error.outcome_unknown()
+        || matches!(error.class(), Class::Conflict | Class::AlreadyBound | Class::TargetGone | Class::TokenMisuse)
+}
+
+fn wait_bound(
+    cloud: &Cloud,
+    id: &EipId,
+    binding: &Binding,
+    deadline: Deadline,
+    observe: &mut dyn FnMut(&Eip),
+) -> Result<Step, Failure> {
+    let shown_by = Deadline::after(READ_LAG);
+    let mut polls = Polls::new();
+    loop {
+        if !polls.pause(deadline) {
+            return Err(late(id, "bound", binding));
+        }
+        let Some(eip) = cloud.eip(id, deadline)? else {
+            if shown_by.passed() {
+                return Ok(Step::Gone);
+            }
+            continue;
+        };
+        observe(&eip);
+        match eip.status {
+            EipStatus::InUse if sits_on(&eip, binding) => return Ok(Step::Done(Bound::Yes(Box::new(eip)))),
+            EipStatus::InUse => return Ok(Step::Done(Bound::Elsewhere(Box::new(eip)))),
+            // Accepted and then fallen back: ask again.
+            EipStatus::Available if shown_by.passed() => return Ok(Step::Again),
+            EipStatus::Releasing => return Ok(Step::Done(Bound::Vanished)),
+            _ => {}
+        }
+    }
+}
+
+/// After an answer that leaves the outcome open: what does the cloud show?
+fn look(cloud: &Cloud, id: &EipId, binding: &Binding, error: CloudError, deadline: Deadline) -> Result<Step, Failure> {
+    let Some(eip) = cloud.eip(id, deadline)? else { return Ok(Step::Gone) };
+    match eip.status {
+        EipStatus::InUse if sits_on(&eip, binding) => Ok(Step::Done(Bound::Yes(Box::new(eip)))),
+        EipStatus::InUse => Ok(Step::Done(Bound::Elsewhere(Box::new(eip)))),
+        EipStatus::Available if error.class() == Class::AlreadyBound => match occupant(cloud, binding, deadline)? {
+            Some(other) => Ok(Step::Done(Bound::Occupied(Box::new(other)))),
+            None => Err(error.into()),
+        },
+        EipStatus::Available if error.class() == Class::TargetGone => Err(error.into()),
+        _ => Ok(Step::Again),
+    }
+}
+
+/// The EIP that is on `binding`, or on its way there or away.
+pub fn occupant(cloud: &Cloud, binding: &Binding, deadline: Deadline) -> Result<Option<Eip>, Failure> {
+    let eips = cloud.describe_eips(&EipFilter::OnEni(binding.eni.clone()), deadline)?;
+    Ok(eips.into_iter().find(|eip| sits_on(eip, binding)))
+}
+
+/// How an unbind ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unbound {
+    /// The cloud shows it `Available`.
+    Free,
+    /// The EIP does not exist any more.
+    Gone,
+    /// It sits on something that is not ours; it was not touched.
+    Elsewhere(String),
+}
+
+/// Until when `Available` is not believed of an EIP whose record says so: a binding that was asked
+/// for by a process that died may show up late.
+pub fn in_doubt_until(record: &Attachment) -> Deadline {
+    let age = Timestamp::now().duration_since(record.updated_at).unsigned_abs();
+    match record.phase {
+        Phase::Binding => Deadline::after(READ_LAG.saturating_sub(age)),
+        _ => Deadline::after(Duration::ZERO),
+    }
+}
+
+/// Takes `id` off `binding` and waits until the cloud shows it free. An EIP that sits on anything
+/// else is left alone. `Available` is believed once `in_doubt` has passed.
+///
+/// # Errors
+/// What no look at the cloud could settle before the deadline; the binding may then still stand.
+pub fn unbind(
+    cloud: &Cloud,
+    id: &EipId,
+    binding: &Binding,
+    in_doubt: Deadline,
+    deadline: Deadline,
+) -> Result<Unbound, Failure> {
+    let mut polls = Polls::new();
+    let mut asked = false;
+    loop {
+        let Some(eip) = cloud.eip(id, deadline)? else { return Ok(Unbound::Gone) };
+        match eip.status {
+            EipStatus::Available if in_doubt.passed() => return Ok(Unbound::Free),
+            EipStatus::Releasing => return Ok(Unbound::Gone),
+            EipStatus::InUse if !sits_on(&eip, binding) => return Ok(Unbound::Elsewhere(whereabouts(&eip))),
+            EipStatus::InUse if !asked => {
+                let token = ClientToken::random();
+                match cloud.unassociate_eip(id, &binding.eni, binding.private_ip, &token, deadline) {
+                    Ok(()) => asked = true,
+                    Err(error) if error.class() == Class::Gone => return Ok(Unbound::Gone),
+                    // `IncorrectEipStatus` also means "not bound": the next look tells.
+                    Err(error) if worth_a_look(&error) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            // Still shown in use after an accepted call: lag, or a background failure to repeat.
+            EipStatus::InUse => asked = false,
+            _ => {}
+        }
+        if !polls.pause(deadline) {
+            return Err(late(id, "free", binding));
+        }
+    }
+}
+
+fn late(id: &EipId, wanted: &str, binding: &Binding) -> Failure {
+    Failure::new(
+        Kind::TryAgain,
+        format!("{id} is not {wanted} on {} ({}) within the time this verb has", binding.eni, binding.private_ip),
+    )
+    .hinting("it is recorded and taken up by the next try")
+}

@@ -1,0 +1,236 @@
+//! DEL and everything that ends an attachment: unbind, then hold, keep or release. Absent is done.
+
+use std::time::Duration;
+
+use crate::cloud::{Class, Cloud};
+use crate::deadline::Deadline;
+use crate::eip::allocate;
+use crate::eip::bind::{self, Unbound};
+use crate::eip::failure::{Failure, Kind};
+use crate::eip::journal::Journal;
+use crate::eip::node::{Node, panicked};
+use crate::eip::package;
+use crate::eip::publish::{self, is_claim_of};
+use crate::kube::{Kube, PodEip};
+use crate::names::{ContainerId, EipId, EipKind};
+use crate::state::Store;
+use crate::state::format::{Attachment, Phase};
+
+/// The API server is asked while the cloud unbinds. One that is silent this long is down, and
+/// then the EIP is held: a later round decides.
+const CLUSTER_TIME: Duration = Duration::from_secs(5);
+
+/// A release is refused while a change of the EIP is still settling; the next try is soon.
+const RELEASE_PAUSE: Duration = Duration::from_millis(300);
+
+/// Whether the pod of an attachment will want its EIP again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// The same instance lives on: its sandbox was restarted, or its ADD failed and is retried.
+    Wanted,
+    /// It is being deleted; its sandbox may still run.
+    Terminating,
+    /// It is gone or has finished.
+    Over(&'static str),
+    /// The API server did not say.
+    Unknown(String),
+}
+
+/// What became of an attachment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Unbound and kept for the pod's next sandbox.
+    Held(String),
+    /// Unbound; the EIP stays, for this reason, and the record is gone.
+    Kept(String),
+    /// Unbound and released; the record is gone.
+    Released(EipId),
+    /// There was no EIP; the record is gone.
+    Nothing,
+}
+
+/// DEL of one sandbox interface. Unknown is success.
+///
+/// # Errors
+/// [`Kind::LocalState`] when the state cannot be written. Anything else that failed stays recorded
+/// for the next ADD on that address, the agent or `podeip gc`, and is returned for the log only.
+pub fn detach(node: &Node, container_id: &ContainerId, ifname: &str) -> Result<Ending, Failure> {
+    let verb = Deadline::after(node.settings.del_timeout);
+    let Some(seen) = find(&node.store, container_id, ifname)? else { return Ok(Ending::Nothing) };
+    let _lock = node.store.lock_pod(&seen.pod.namespace, &seen.pod.name, verb)?;
+    // It may have been handed over to a newer sandbox while this DEL waited for the lock.
+    let Some(record) = find(&node.store, container_id, ifname)? else { return Ok(Ending::Nothing) };
+    end(node, Journal::resume(&node.store, record), verb)
+}
+
+/// Takes an attachment away and forgets it, unless its EIP is held. A failure stays recorded.
+pub fn end(node: &Node, mut journal: Journal, deadline: Deadline) -> Result<Ending, Failure> {
+    let outcome = take_away(node, &mut journal, deadline);
+    match &outcome {
+        Ok(Ending::Held(_)) => {}
+        Ok(_) => journal.forget()?,
+        Err(failure) if failure.kind == Kind::LocalState => {}
+        Err(failure) => {
+            let text = failure.to_string();
+            journal.save(|record| record.last_error = Some(text))?;
+        }
+    }
+    outcome
+}
+
+/// The record of one sandbox interface.
+pub fn find(store: &Store, container_id: &ContainerId, ifname: &str) -> Result<Option<Attachment>, Failure> {
+    Ok(store.attachments()?.into_iter().find(|record| record.is(container_id, ifname)))
+}
+
+/// Unbinds and, according to the pod's fate, holds, keeps or releases. The caller holds the pod's
+/// lock.
+fn take_away(node: &Node, journal: &mut Journal, deadline: Deadline) -> Result<Ending, Failure> {
+    let record = journal.record().clone();
+    let (unbound, view) = std::thread::scope(|scope| {
+        let view = scope.spawn(|| cluster_view(node, &record, deadline.within(CLUSTER_TIME)));
+        let unbound = if record.binding.is_some() {
+            node.cloud().and_then(|cloud| unbind_recorded(cloud, journal, deadline))
+        } else {
+            Ok(())
+        };
+        (unbound, view.join().map_err(|_| panicked("asking for the pod")))
+    });
+    unbound?;
+    let (fate, pod_eip) = view?;
+    conclude(node, journal, &fate, pod_eip, deadline)
+}
+
+/// The pod's fate, and the PodEIP if the API server told.
+fn cluster_view(node: &Node, record: &Attachment, deadline: Deadline) -> (Fate, Option<PodEip>) {
+    let kube = match node.kube() {
+        Ok(kube) => kube,
+        Err(failure) => return (Fate::Unknown(failure.to_string()), None),
+    };
+    let fate = fate_of(kube, record, deadline);
+    if matches!(fate, Fate::Wanted | Fate::Unknown(_)) {
+        return (fate, None);
+    }
+    match kube.pod_eip(&record.pod.namespace, &record.pod.name, deadline) {
+        Ok(pod_eip) => (fate, pod_eip),
+        Err(error) => (Fate::Unknown(error.to_string()), None),
+    }
+}
+
+/// What the API server says of the pod of `record`.
+pub fn fate_of(kube: &Kube, record: &Attachment, deadline: Deadline) -> Fate {
+    match kube.pod(&record.pod.namespace, &record.pod.name, deadline) {
+        Err(error) => Fate::Unknown(error.to_string()),
+        Ok(None) => Fate::Over("the pod is gone"),
+        Ok(Some(pod)) if !pod.is_instance(&record.pod.uid) => Fate::Over("another pod has its name"),
+        Ok(Some(pod)) if pod.finished() => Fate::Over("the pod has finished"),
+        Ok(Some(pod)) if pod.terminating => Fate::Terminating,
+        Ok(Some(_)) => Fate::Wanted,
+    }
+}
+
+/// Unbinds what the record says may be bound, and waits for it.
+pub fn unbind_recorded(cloud: &Cloud, journal: &mut Journal, deadline: Deadline) -> Result<(), Failure> {
+    let record = journal.record();
+    let (Some(eip), Some(binding)) = (record.eip.clone(), record.binding.clone()) else { return Ok(()) };
+    let in_doubt = bind::in_doubt_until(record);
+    journal.save(|record| record.phase = Phase::Unbinding)?;
+    match bind::unbind(cloud, &eip.id, &binding, in_doubt, deadline)? {
+        Unbound::Free | Unbound::Gone => {}
+        Unbound::Elsewhere(place) => log::warn!("{} was not unbound, because it is {place}", eip.id),
+    }
+    journal.save(|record| {
+        record.phase = Phase::Held;
+        record.binding = None;
+        record.published = false;
+    })
+}
+
+/// Decides over an unbound attachment and carries the decision out.
+pub fn conclude(
+    node: &Node,
+    journal: &mut Journal,
+    fate: &Fate,
+    pod_eip: Option<PodEip>,
+    deadline: Deadline,
+) -> Result<Ending, Failure> {
+    match fate {
+        Fate::Wanted => return hold(journal, "for the pod's next sandbox".into()),
+        Fate::Unknown(reason) => {
+            return hold(journal, format!("until the API server says what became of the pod ({reason})"));
+        }
+        Fate::Terminating | Fate::Over(_) => {}
+    }
+    resolve_intent(node, journal, deadline)?;
+    let record = journal.record().clone();
+    let Some(eip) = &record.eip else { return Ok(Ending::Nothing) };
+    let claim = pod_eip.as_ref().filter(|it| it.spec.allocation_id == eip.id);
+    match claim {
+        Some(taken) if !is_claim_of(taken, &record) && taken.pod_uid().is_some() => {
+            return Ok(Ending::Kept(format!("{} now belongs to a newer pod {}", eip.id, record.pod)));
+        }
+        Some(kept) if record.strategy.lasting() => {
+            publish::unpublish_binding(node.kube()?, kept, deadline)?;
+            return Ok(Ending::Kept(format!("{} stays with PodEIP {} ({})", eip.id, record.pod, record.strategy)));
+        }
+        _ => {}
+    }
+    release_recorded(node, journal, deadline)?;
+    if let Some(own) = claim {
+        node.kube()?.delete_pod_eip(own, deadline)?;
+    }
+    Ok(match eip.kind {
+        EipKind::Auto => Ending::Released(eip.id.clone()),
+        EipKind::Static => Ending::Kept(format!("{} was named by the pod and is never released", eip.id)),
+    })
+}
+
+fn hold(journal: &mut Journal, why: String) -> Result<Ending, Failure> {
+    let record = journal.record();
+    if record.eip.is_none() && record.allocation.is_none() {
+        return Ok(Ending::Nothing);
+    }
+    if record.eip.is_some() && record.phase != Phase::Held {
+        journal.save(|record| record.phase = Phase::Held)?;
+    }
+    Ok(Ending::Held(why))
+}
+
+/// An intent without an EIP: the allocation may have been carried out and its answer lost. The
+/// owner tags find it; where they were ignored, the same token yields the same EIP again.
+fn resolve_intent(node: &Node, journal: &mut Journal, deadline: Deadline) -> Result<(), Failure> {
+    let record = journal.record();
+    let Some(sent) = record.allocation.clone().filter(|_| record.eip.is_none()) else { return Ok(()) };
+    let (cloud, cluster) = (node.cloud()?, node.cluster()?);
+    if let Some(eip) = allocate::allocated_before(cloud, cluster, &record.pod, deadline)? {
+        return allocate::adopt(journal, &eip);
+    }
+    let sent = serde_json::from_value(sent)
+        .map_err(|error| Failure::new(Kind::LocalState, format!("the recorded allocation is unreadable: {error}")))?;
+    match allocate::allocate(cloud, cluster, journal, sent, deadline, &mut Vec::new()) {
+        // Refused for good: then the first call cannot have bought anything either.
+        Err(_) if journal.record().allocation.is_none() => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// Releases the recorded EIP if it is ours. Afterwards nothing of it is left in the cloud.
+pub fn release_recorded(node: &Node, journal: &mut Journal, deadline: Deadline) -> Result<(), Failure> {
+    let record = journal.record();
+    let Some(eip) = record.eip.clone().filter(|eip| eip.kind == EipKind::Auto) else { return Ok(()) };
+    let cloud = node.cloud()?;
+    if record.phase != Phase::Releasing {
+        journal.save(|record| record.phase = Phase::Releasing)?;
+    }
+    if let Some(package) = journal.record().bandwidth_package.clone() {
+        package::leave(cloud, &package, &eip.id, deadline)?;
+    }
+    loop {
+        match cloud.release_eip(&eip.id, deadline) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.class() == Class::Gone => return Ok(()),
+            Err(error) if error.class() == Class::Conflict && deadline.sleep(RELEASE_PAUSE) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

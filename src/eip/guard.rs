@@ -1,0 +1,73 @@
+//! Nobody inherits an address: what an earlier pod left on a private IP is removed first.
+
+use std::net::Ipv4Addr;
+
+use crate::deadline::Deadline;
+use crate::eip::detach;
+use crate::eip::failure::{Failure, Kind};
+use crate::eip::journal::Journal;
+use crate::eip::node::Node;
+use crate::names::ContainerId;
+use crate::state::format::Attachment;
+
+/// The attachments of other sandboxes that may still be bound on `private_ip`. The primary plugin
+/// gave that address to `container_id`, so whoever had it before is gone.
+pub fn stale_on(attachments: &[Attachment], container_id: &ContainerId, private_ip: Ipv4Addr) -> Vec<Attachment> {
+    let stale = |record: &&Attachment| {
+        record.container_id != *container_id
+            && record.binding.as_ref().is_some_and(|binding| binding.private_ip == private_ip)
+    };
+    attachments.iter().filter(stale).cloned().collect()
+}
+
+/// Ends what stands in `stale`; at the least, nothing of it is bound afterwards.
+///
+/// # Errors
+/// [`Kind::TryAgain`] when a binding still stands: the pod must not start on that address.
+pub fn clear(node: &Node, stale: &[Attachment]) -> Result<(), Failure> {
+    let deadline = Deadline::after(node.settings.del_timeout);
+    for earlier in stale {
+        clear_one(node, earlier, deadline).map_err(|failure| Failure {
+            kind: if failure.kind == Kind::LocalState { Kind::LocalState } else { Kind::TryAgain },
+            ..failure.during(format!("an EIP of the earlier pod {} is still on this pod's address", earlier.pod))
+        })?;
+    }
+    Ok(())
+}
+
+fn clear_one(node: &Node, earlier: &Attachment, deadline: Deadline) -> Result<(), Failure> {
+    let _lock = node.store.lock_pod(&earlier.pod.namespace, &earlier.pod.name, deadline)?;
+    let Some(record) = detach::find(&node.store, &earlier.container_id, &earlier.ifname)? else { return Ok(()) };
+    if record.binding != earlier.binding {
+        return Ok(());
+    }
+    match detach::end(node, Journal::resume(&node.store, record), deadline) {
+        Ok(_) => Ok(()),
+        Err(failure) => match detach::find(&node.store, &earlier.container_id, &earlier.ifname)? {
+            Some(record) if record.binding.is_some() => Err(failure),
+            // Unbound, which is all that this pod needs; the rest is for `podeip gc`.
+            _ => {
+                log::warn!("pod {}: unbound, but not finished: {failure}", earlier.pod);
+                Ok(())
+            }
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::format::StateFile;
+
+    #[test]
+    fn only_other_sandboxes_on_the_same_address_are_stale() {
+        let file: StateFile = serde_json::from_str(include_str!("../../tests/fixtures/state/guard.json")).unwrap();
+        let names = |container: &str, address: [u8; 4]| -> Vec<String> {
+            let stale = stale_on(&file.attachments, &ContainerId::new(container), address.into());
+            stale.into_iter().map(|record| record.container_id.to_string()).collect()
+        };
+        assert_eq!(names("new", [10, 0, 0, 5]), ["bound", "unbinding"]);
+        assert_eq!(names("bound", [10, 0, 0, 5]), ["unbinding"]);
+        assert!(names("new", [10, 0, 0, 6]).is_empty());
+    }
+}

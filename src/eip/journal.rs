@@ -1,0 +1,89 @@
+//! One attachment's record on disk: every change is there before its effect.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::deadline::Deadline;
+use crate::eip::failure::Failure;
+use crate::names::ContainerId;
+use crate::state::Store;
+use crate::state::format::{Attachment, Phase};
+
+/// The state lock is held for milliseconds; a holder that needs longer sits on a dying disk.
+pub const STATE_LOCK_WAIT: Duration = Duration::from_secs(5);
+
+/// The record of one attachment, to be held only under the lock of its pod.
+pub struct Journal<'a> {
+    store: &'a Store,
+    record: Attachment,
+    on_disk: bool,
+}
+
+impl<'a> Journal<'a> {
+    /// Takes up a record that was read from the store.
+    pub fn resume(store: &'a Store, record: Attachment) -> Self {
+        Self { store, record, on_disk: true }
+    }
+
+    /// Prepares a record that reaches the disk with the first [`save`](Self::save).
+    pub fn prepare(store: &'a Store, record: Attachment) -> Self {
+        Self { store, record, on_disk: false }
+    }
+
+    /// Whether anything of this attachment may have to be undone.
+    pub fn on_disk(&self) -> bool {
+        self.on_disk
+    }
+
+    pub fn record(&self) -> &Attachment {
+        &self.record
+    }
+
+    /// Changes the record and returns once the change is on disk.
+    pub fn save(&mut self, change: impl FnOnce(&mut Attachment)) -> Result<(), Failure> {
+        let mut next = self.record.clone();
+        change(&mut next);
+        next.updated_at = Timestamp::now();
+        self.store.update(Deadline::after(STATE_LOCK_WAIT), |all| put(all, next.clone()))?;
+        self.record = next;
+        self.on_disk = true;
+        Ok(())
+    }
+
+    /// Gives the record to a new sandbox of the same pod. A late DEL of the old sandbox then finds
+    /// nothing, and the old binding stays recorded until it is undone.
+    pub fn hand_over(&mut self, container_id: &ContainerId, netns: &str) -> Result<(), Failure> {
+        let (old_container, ifname) = (self.record.container_id.clone(), self.record.ifname.clone());
+        let mut next = self.record.clone();
+        next.container_id = container_id.clone();
+        next.netns = netns.to_string();
+        next.published = false;
+        if next.binding.is_some() {
+            next.phase = Phase::Unbinding;
+        }
+        next.updated_at = Timestamp::now();
+        self.store.update(Deadline::after(STATE_LOCK_WAIT), |all| {
+            all.retain(|other| !other.is(&old_container, &ifname));
+            put(all, next.clone());
+        })?;
+        self.record = next;
+        Ok(())
+    }
+
+    /// Removes the record: nothing is left to do for this attachment.
+    pub fn forget(self) -> Result<(), Failure> {
+        let Attachment { container_id, ifname, .. } = self.record;
+        self.store.update(Deadline::after(STATE_LOCK_WAIT), |all| {
+            all.retain(|other| !other.is(&container_id, &ifname));
+        })?;
+        Ok(())
+    }
+}
+
+fn put(all: &mut Vec<Attachment>, record: Attachment) {
+    match all.iter_mut().find(|other| other.is(&record.container_id, &record.ifname)) {
+        Some(place) => *place = record,
+        None => all.push(record),
+    }
+}

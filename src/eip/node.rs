@@ -1,0 +1,92 @@
+//! What a verb works with on this node: settings, state, and the two clients, built when needed.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use crate::cloud::{self, Cloud};
+use crate::eip::failure::{Failure, Kind};
+use crate::kube::Kube;
+use crate::settings::Settings;
+use crate::state::{Store, ThrottleNote};
+
+/// The files a verb is pointed at (design, section 2).
+#[derive(Clone, Debug)]
+pub struct Paths {
+    pub settings: PathBuf,
+    pub kubeconfig: PathBuf,
+    pub state_directory: PathBuf,
+}
+
+/// This node. Building one reads the settings and nothing else.
+pub struct Node {
+    pub settings: Settings,
+    pub store: Store,
+    kubeconfig: PathBuf,
+    cloud: OnceLock<Cloud>,
+    kube: OnceLock<Kube>,
+}
+
+impl Node {
+    pub fn open(paths: &Paths) -> Result<Self, Failure> {
+        let settings = Settings::read(&paths.settings, |name| std::env::var(name).ok())?;
+        Ok(Self::with(settings, Store::open(&paths.state_directory)?, &paths.kubeconfig))
+    }
+
+    pub fn with(settings: Settings, store: Store, kubeconfig: &Path) -> Self {
+        Self { settings, store, kubeconfig: kubeconfig.to_path_buf(), cloud: OnceLock::new(), kube: OnceLock::new() }
+    }
+
+    /// The cluster's id, which every owner tag and token needs.
+    pub fn cluster(&self) -> Result<&str, Failure> {
+        Ok(self.settings.required_cluster_id()?)
+    }
+
+    pub fn cloud(&self) -> Result<&Cloud, Failure> {
+        if let Some(cloud) = self.cloud.get() {
+            return Ok(cloud);
+        }
+        let endpoints = &self.settings.endpoints;
+        let config = cloud::Config {
+            region: self.settings.region_id.clone(),
+            vpc_id: self.settings.vpc_id.clone(),
+            endpoints: cloud::Endpoints {
+                vpc: endpoints.vpc.clone(),
+                ecs: endpoints.ecs.clone(),
+                sts: endpoints.sts.clone(),
+                metadata: endpoints.metadata.clone(),
+                plain_http: endpoints.plain_http,
+            },
+            access_key: self
+                .settings
+                .access_key
+                .as_ref()
+                .map(|key| cloud::AccessKey { id: key.id.clone(), secret: key.secret.clone() }),
+            credential_cache: self.store.directory().join("credentials.json"),
+        };
+        let cloud = Cloud::new(config, Box::new(self.store.throttle_note()))?;
+        Ok(self.cloud.get_or_init(|| cloud))
+    }
+
+    pub fn kube(&self) -> Result<&Kube, Failure> {
+        if let Some(kube) = self.kube.get() {
+            return Ok(kube);
+        }
+        let kube = Kube::from_kubeconfig(&self.kubeconfig)?;
+        Ok(self.kube.get_or_init(|| kube))
+    }
+}
+
+impl cloud::ThrottleNote for ThrottleNote {
+    fn wait(&self, action: &str) -> std::time::Duration {
+        ThrottleNote::wait(self, action)
+    }
+
+    fn throttled(&self, action: &str) {
+        ThrottleNote::throttled(self, action);
+    }
+}
+
+/// The failure of a thread that ended without an answer, which only a panic can cause.
+pub fn panicked(doing: &str) -> Failure {
+    Failure::new(Kind::CloudRefused, format!("{doing} broke off unexpectedly; please report it with the log"))
+}

@@ -1,0 +1,105 @@
+//! Whose an EIP is: the owner tags it carries and the token that allocates it only once.
+
+use std::collections::BTreeMap;
+
+use sha1::{Digest, Sha1};
+
+use crate::cloud::{Allocation, Cloud, Eip};
+use crate::deadline::Deadline;
+use crate::names::{ClientToken, EipKind, PodRef, PodUid};
+use crate::state::format::Attachment;
+
+pub const TAG_CLUSTER: &str = "podeip-cluster";
+pub const TAG_NAMESPACE: &str = "podeip-namespace";
+pub const TAG_POD: &str = "podeip-pod";
+pub const TAG_UID: &str = "podeip-uid";
+pub const TAG_NODE: &str = "podeip-node";
+
+/// The tags that say whose an EIP is; sent with its allocation. `node` is `spec.nodeName`.
+pub fn tags(cluster: &str, pod: &PodRef, node: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (TAG_CLUSTER.into(), cluster.into()),
+        (TAG_NAMESPACE.into(), pod.namespace.clone()),
+        (TAG_POD.into(), pod.name.clone()),
+        (TAG_UID.into(), pod.uid.to_string()),
+        (TAG_NODE.into(), node.into()),
+    ])
+}
+
+/// Whether `eip` was allocated by podeip in this cluster.
+pub fn is_ours(eip: &Eip, cluster: &str) -> bool {
+    eip.tags.get(TAG_CLUSTER).is_some_and(|owner| owner == cluster) && eip.tags.contains_key(TAG_UID)
+}
+
+/// Whether `eip` was allocated by podeip for this pod instance.
+pub fn belongs_to(eip: &Eip, cluster: &str, uid: &PodUid) -> bool {
+    is_ours(eip, cluster) && eip.tags.get(TAG_UID).is_some_and(|owner| owner == uid.as_str())
+}
+
+/// The token of one allocation: the same for every repeat of the same generation, on any node and
+/// after any loss of state, so that a repeated allocation yields the EIP of the first.
+pub fn client_token(cluster: &str, uid: &PodUid, ifname: &str, generation: u32) -> ClientToken {
+    let mut hash = Sha1::new();
+    for part in [cluster, uid.as_str(), ifname] {
+        hash.update(part.as_bytes());
+        hash.update([0]);
+    }
+    hash.update(generation.to_be_bytes());
+    let hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    ClientToken::new(format!("podeip-{hex}"))
+}
+
+/// The owner tags an EIP must carry, checked against what the cloud shows of it: endpoints of
+/// before July 2025 ignore tags that come with the allocation.
+pub struct OwnerTags {
+    wanted: BTreeMap<String, String>,
+}
+
+impl OwnerTags {
+    /// The tags of `record`'s EIP; none for an EIP that is not ours.
+    pub fn wanted(record: &Attachment, cluster: &str, node: &str) -> Self {
+        let mut wanted = BTreeMap::new();
+        if record.eip.as_ref().is_some_and(|eip| eip.kind == EipKind::Auto) {
+            if let Some(sent) = record.allocation.clone().and_then(|it| serde_json::from_value::<Allocation>(it).ok()) {
+                wanted.extend(sent.tags);
+            }
+            wanted.extend(tags(cluster, &record.pod, node));
+        }
+        Self { wanted }
+    }
+
+    /// Tags `eip` with what it lacks, once. An EIP without tags still has its record and its
+    /// PodEIP, so a refusal is reported and does not fail the pod.
+    pub fn mend(&mut self, cloud: &Cloud, eip: &Eip, deadline: Deadline) {
+        let wanted = std::mem::take(&mut self.wanted);
+        let missing: BTreeMap<_, _> =
+            wanted.into_iter().filter(|(key, value)| eip.tags.get(key) != Some(value)).collect();
+        if missing.is_empty() {
+            return;
+        }
+        if let Err(error) = cloud.tag_eips(std::slice::from_ref(&eip.id), &missing, deadline) {
+            log::error!("{} carries no owner tags, so the sweep cannot recognise it: {error}", eip.id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_differ_in_every_part_and_fit_the_api() {
+        let uid = PodUid::new("1f3a");
+        let first = client_token("c1", &uid, "eth0", 0);
+        assert_eq!(first, client_token("c1", &uid, "eth0", 0));
+        assert!(first.as_str().len() <= 64 && first.as_str().is_ascii());
+        for other in [
+            client_token("c2", &uid, "eth0", 0),
+            client_token("c1", &PodUid::new("1f3b"), "eth0", 0),
+            client_token("c1", &uid, "eth1", 0),
+            client_token("c1", &uid, "eth0", 1),
+        ] {
+            assert_ne!(first, other);
+        }
+    }
+}

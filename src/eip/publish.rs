@@ -1,0 +1,180 @@
+//! Telling the cluster: PodEIP first, then the pod's annotations, its condition, its events.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::cloud::Eip;
+use crate::deadline::Deadline;
+use crate::eip::failure::{Failure, Kind};
+use crate::eip::request::Notice;
+use crate::kube::{self, Event, Kube, NewPodEip, Pod, PodCondition, PodEip, PodEipSpec, PodEipStatus};
+use crate::names::EniId;
+use crate::state::format::{Attachment, Binding};
+
+/// The readiness gate of the systems that podeip replaces; their users' manifests list it.
+pub const READINESS_GATE: &str = "k8s.aliyun.com/eip";
+
+/// An event is worth a moment, not the verb's time.
+const EVENT_TIME: Duration = Duration::from_secs(2);
+
+/// The keys that carry the address, for every consumer that ever read one of them.
+const ADDRESS_KEYS: [&str; 3] = [
+    "k8s.aliyun.com/allocated-eipAddress",
+    "network.alibabacloud.com/allocated-eipAddress",
+    "network.alibabacloud.com/allocated-eip-address",
+];
+const ID_KEYS: [&str; 2] = ["network.alibabacloud.com/allocated-eip-id", "k8s.aliyun.com/allocated-eipInstanceId"];
+const ENI_KEY: &str = "network.alibabacloud.com/allocated-eni-id";
+
+/// Sees to it that the pod's PodEIP exists and names this attachment's EIP.
+///
+/// # Errors
+/// [`Kind::TryAgain`] when a PodEIP of that name is being deleted: it must be gone first.
+pub fn claim(
+    kube: &Kube,
+    pod: &Pod,
+    record: &Attachment,
+    existing: Option<PodEip>,
+    deadline: Deadline,
+) -> Result<PodEip, Failure> {
+    let spec = spec_of(record)?;
+    let uid = record.pod.uid.as_str();
+    let marks = BTreeMap::from([(kube::POD_UID_ANNOTATION, Some(uid)), (kube::NODE_ANNOTATION, pod.node.as_deref())]);
+    let existing = match existing {
+        Some(existing) => existing,
+        None => {
+            let new = NewPodEip {
+                namespace: record.pod.namespace.clone(),
+                name: record.pod.name.clone(),
+                spec: spec.clone(),
+                annotations: marks
+                    .iter()
+                    .filter_map(|(key, value)| Some((key.to_string(), value.as_ref()?.to_string())))
+                    .collect(),
+            };
+            match kube.create_pod_eip(&new, deadline) {
+                Ok(created) => return Ok(created),
+                // Ours from a try whose answer was lost, or an older pod's.
+                Err(error) if error.is_already_exists() => {
+                    match kube.pod_eip(&record.pod.namespace, &record.pod.name, deadline)? {
+                        Some(existing) => existing,
+                        None => return Err(error.into()),
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    };
+    if existing.deleting {
+        return Err(Failure::new(
+            Kind::TryAgain,
+            format!("PodEIP {} is being deleted and still holds {}", record.pod, existing.spec.allocation_id),
+        )
+        .hinting("the pod gets its EIP as soon as that PodEIP is gone"));
+    }
+    let unchanged = existing.spec == spec && existing.pod_uid().as_ref() == Some(&record.pod.uid);
+    if unchanged {
+        return Ok(existing);
+    }
+    Ok(kube.update_pod_eip_spec(&existing, &spec, &marks, deadline)?)
+}
+
+fn spec_of(record: &Attachment) -> Result<PodEipSpec, Failure> {
+    let eip = record.eip.as_ref().ok_or_else(|| {
+        Failure::new(Kind::LocalState, format!("the record of pod {} has no EIP to publish", record.pod))
+    })?;
+    Ok(PodEipSpec {
+        allocation_id: eip.id.clone(),
+        bandwidth_package_id: record.bandwidth_package.clone(),
+        kind: eip.kind,
+        strategy: record.strategy,
+    })
+}
+
+/// Publishes a bound EIP. Consumers read the PodEIP's status when the pod's metadata changes,
+/// hence the order: status, annotations, condition.
+pub fn publish(
+    kube: &Kube,
+    pod: &Pod,
+    pod_eip: &PodEip,
+    eip: &Eip,
+    binding: &Binding,
+    deadline: Deadline,
+) -> Result<(), Failure> {
+    kube.patch_pod_eip_status(pod_eip, &status_of(eip, binding), deadline)?;
+    let address = eip.address.map(|address| address.to_string()).unwrap_or_default();
+    let mut keys: BTreeMap<&str, Option<&str>> = BTreeMap::new();
+    keys.extend(ADDRESS_KEYS.map(|key| (key, Some(address.as_str()))));
+    keys.extend(ID_KEYS.map(|key| (key, Some(eip.id.as_str()))));
+    keys.insert(ENI_KEY, Some(binding.eni.as_str()));
+    kube.patch_pod_annotations(pod, &keys, deadline)?;
+    if pod.readiness_gates.iter().any(|gate| gate == READINESS_GATE) {
+        let condition = PodCondition {
+            kind: READINESS_GATE.into(),
+            status: true,
+            reason: "Associate eip succeed".into(),
+            message: format!("{address} is bound to {}", binding.private_ip),
+        };
+        kube.set_pod_condition(pod, &condition, deadline)?;
+    }
+    Ok(())
+}
+
+fn status_of(eip: &Eip, binding: &Binding) -> PodEipStatus {
+    PodEipStatus {
+        network_interface_id: Some(binding.eni.clone()),
+        private_ip_address: Some(binding.private_ip),
+        eip_address: eip.address,
+        isp: eip.isp.clone(),
+        internet_charge_type: eip.internet_charge_type.clone(),
+        resource_group_id: eip.resource_group_id.clone(),
+        name: eip.name.clone(),
+        public_ip_address_pool_id: eip.public_ip_address_pool_id.clone(),
+        bandwidth_package_id: eip.bandwidth_package.clone(),
+        status: Some("InUse".into()),
+        pod_last_seen: Some(jiff::Timestamp::now()),
+    }
+}
+
+/// Whether `pod_eip` stands for this very attachment and not for another instance of the name.
+pub fn is_claim_of(pod_eip: &PodEip, record: &Attachment) -> bool {
+    pod_eip.pod_uid().as_ref() == Some(&record.pod.uid)
+        && record.eip.as_ref().is_some_and(|eip| eip.id == pod_eip.spec.allocation_id)
+}
+
+/// Marks a PodEIP that outlives its pod as unbound.
+pub fn unpublish_binding(kube: &Kube, pod_eip: &PodEip, deadline: Deadline) -> Result<(), Failure> {
+    let status = PodEipStatus {
+        network_interface_id: None,
+        private_ip_address: None,
+        status: Some("Available".into()),
+        ..pod_eip.status.clone().unwrap_or_default()
+    };
+    Ok(kube.patch_pod_eip_status(pod_eip, &status, deadline)?)
+}
+
+/// The success event.
+pub fn announce(kube: &Kube, pod: &Pod, eip: &Eip, eni: &EniId, deadline: Deadline) {
+    let address = eip.address.map(|address| address.to_string()).unwrap_or_default();
+    let message = format!("EIP {address} ({}) is bound on {eni}", eip.id);
+    record_event(kube, pod, "EIPBound", &message, false, deadline);
+}
+
+/// One event a notice, best effort.
+pub fn tell_notices(kube: &Kube, pod: &Pod, notices: &[Notice], deadline: Deadline) {
+    for notice in notices {
+        record_event(kube, pod, notice.reason, &notice.message, notice.warning, deadline);
+    }
+}
+
+/// The failure event, best effort.
+pub fn tell_failure(kube: &Kube, pod: &Pod, reason: &str, failure: &Failure, deadline: Deadline) {
+    record_event(kube, pod, reason, &failure.to_string(), true, deadline);
+}
+
+fn record_event(kube: &Kube, pod: &Pod, reason: &str, message: &str, warning: bool, deadline: Deadline) {
+    let event = Event { warning, reason: reason.into(), message: message.into(), node: pod.node.clone() };
+    if let Err(error) = kube.record_event(&pod.reference(), &event, deadline.within(EVENT_TIME)) {
+        log::warn!("event {reason} of pod {}/{} was not recorded: {error}", pod.namespace, pod.name);
+    }
+}

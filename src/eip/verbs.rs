@@ -1,0 +1,283 @@
+//! The verbs as a runtime calls them: what a pod that asks for nothing costs, and where the work begins.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::deadline::Deadline;
+use crate::eip::attach::attach;
+use crate::eip::collect;
+use crate::eip::detach;
+use crate::eip::failure::{Failure, Kind};
+use crate::eip::guard;
+use crate::eip::journal::STATE_LOCK_WAIT;
+use crate::eip::node::{Node, Paths};
+use crate::eip::publish;
+use crate::eip::request::{self, Requested};
+use crate::eip::sandbox::Sandbox;
+use crate::kube::Pod;
+use crate::names::{ContainerId, PodRef, PodUid};
+use crate::net;
+use crate::settings::Settings;
+use crate::state::format::{Attachment, Phase};
+use crate::state::{StateError, Store};
+
+/// Telling the pod's events about a failure, after the verb's own work.
+const TELL_TIME: Duration = Duration::from_secs(2);
+
+/// The Kubernetes pod that a runtime names; old runtimes do not give the UID.
+#[derive(Clone, Debug)]
+pub struct PodName {
+    pub namespace: String,
+    pub name: String,
+    pub uid: Option<PodUid>,
+}
+
+/// One call of the runtime about one sandbox interface.
+pub struct Called<'a> {
+    pub paths: &'a Paths,
+    pub container_id: &'a ContainerId,
+    pub ifname: &'a str,
+    /// Empty or dangling on DEL.
+    pub netns: &'a str,
+    /// `None` outside Kubernetes.
+    pub pod: Option<PodName>,
+    /// `None` when the runtime does not pass annotations.
+    pub annotations: Option<&'a BTreeMap<String, String>>,
+    /// Reads the pod's IPv4 from the primary plugin's result; a pod that asks for nothing on a
+    /// node without EIPs never needs it.
+    pub result_ip: &'a dyn Fn() -> Option<Ipv4Addr>,
+}
+
+/// ADD. A pod that asks for nothing costs one read of the state file.
+pub fn add(called: &Called) -> Result<(), Failure> {
+    let requested = called.annotations.map(request::read);
+    match (&called.pod, requested) {
+        (None, _) | (Some(_), Some(Ok(None))) => add_plain(called),
+        (Some(pod), requested) => add_asking(called, pod, requested),
+    }
+}
+
+/// A pod without an EIP: only an earlier pod's EIP on its address is any business of ours.
+fn add_plain(called: &Called) -> Result<(), Failure> {
+    let stale = match stale_bindings(called, None) {
+        Ok(stale) => stale,
+        // Nobody can tell what an unreadable file says, and this pod asked for nothing.
+        Err(failure) => {
+            log::error!("the state of this node cannot be read, so nothing was checked: {failure}");
+            return Ok(());
+        }
+    };
+    if stale.is_empty() {
+        return Ok(());
+    }
+    guard::clear(&Node::open(called.paths)?, &stale)
+}
+
+/// What earlier pods left on this sandbox's address; the pod instance `own` takes up its own.
+fn stale_bindings(called: &Called, own: Option<&PodUid>) -> Result<Vec<Attachment>, Failure> {
+    let store = Store::open(&called.paths.state_directory)?;
+    let Some(address) = called.address() else { return Ok(Vec::new()) };
+    let mut stale = guard::stale_on(&store.attachments_naming(&address.to_string())?, called.container_id, address);
+    stale.retain(|record| Some(&record.pod.uid) != own);
+    Ok(stale)
+}
+
+/// A pod that may want an EIP: its annotations ask for one, are wrong, or were not passed.
+fn add_asking(
+    called: &Called,
+    name: &PodName,
+    requested: Option<Result<Option<Requested>, request::Refusal>>,
+) -> Result<(), Failure> {
+    let node = Node::open(called.paths)?;
+    if !node.settings.enabled {
+        log::info!("pod {}/{}: enable_eip_pool is off, so it gets no EIP", name.namespace, name.name);
+        return add_plain(called);
+    }
+    let outcome = add_enabled(called, &node, name, requested);
+    if let Err((failure, Told::NotYet)) = &outcome {
+        log::error!("pod {}/{}: {failure}", name.namespace, name.name);
+        tell(&node, &name.namespace, &name.name, "EIPFailed", failure);
+    }
+    outcome.map_err(|(failure, _)| failure)
+}
+
+/// Whether the pod's events already carry a failure.
+enum Told {
+    Already,
+    NotYet,
+}
+
+fn add_enabled(
+    called: &Called,
+    node: &Node,
+    name: &PodName,
+    requested: Option<Result<Option<Requested>, request::Refusal>>,
+) -> Result<(), (Failure, Told)> {
+    let untold = |failure: Failure| (failure, Told::NotYet);
+    let mut pod = None;
+    if requested.is_none() || name.uid.is_none() {
+        pod = Some(read_pod(node, name).map_err(untold)?);
+    }
+    let requested = match (requested, &pod) {
+        (Some(requested), _) => requested,
+        (None, Some(pod)) => request::read(&pod.annotations),
+        (None, None) => Ok(None),
+    };
+    let Some(requested) = requested.map_err(|refusal| untold(refusal.into()))? else {
+        return add_plain(called).map_err(untold);
+    };
+    let sandbox = called.sandbox(name, pod.as_ref()).map_err(untold)?;
+    let stale = stale_bindings(called, Some(&sandbox.pod.uid)).map_err(untold)?;
+    if !stale.is_empty() {
+        guard::clear(node, &stale).map_err(untold)?;
+    }
+    attach(node, &sandbox, requested, pod).map_err(|failure| (failure, Told::Already))
+}
+
+fn read_pod(node: &Node, name: &PodName) -> Result<Pod, Failure> {
+    let deadline = Deadline::after(node.settings.add_timeout);
+    node.kube()?.pod(&name.namespace, &name.name, deadline)?.ok_or_else(|| {
+        Failure::new(Kind::TryAgain, format!("the API server has no pod {}/{}", name.namespace, name.name))
+    })
+}
+
+/// DEL. Unknown is success, and so is everything that is recorded and can be finished later.
+///
+/// # Errors
+/// Only when the local state cannot be read or written.
+pub fn del(called: &Called) -> Result<(), Failure> {
+    let store = Store::open(&called.paths.state_directory)?;
+    let found = match store.attachments() {
+        Ok(all) => all.into_iter().find(|record| record.is(called.container_id, called.ifname)),
+        Err(error @ StateError::Corrupt { .. }) => {
+            log::error!("{error}");
+            None
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let Some(record) = found else { return Ok(()) };
+    let outcome = Node::open(called.paths).and_then(|node| {
+        let outcome = detach::detach(&node, called.container_id, called.ifname);
+        if let Err(failure) = &outcome {
+            tell(&node, &record.pod.namespace, &record.pod.name, "EIPUnbindFailed", failure);
+        }
+        outcome
+    });
+    match outcome {
+        Ok(ending) => log::info!("pod {}: {ending:?}", record.pod),
+        Err(failure) if failure.kind == Kind::LocalState => return Err(failure),
+        Err(failure) => {
+            log::error!("pod {}: DEL leaves its EIP for a later round: {failure}", record.pod);
+            mark_unfinished(&store, &record)?;
+        }
+    }
+    Ok(())
+}
+
+/// A DEL that could do nothing leaves a trace: the sandbox is over, whatever the record's phase was.
+fn mark_unfinished(store: &Store, record: &Attachment) -> Result<(), Failure> {
+    store.update(Deadline::after(STATE_LOCK_WAIT), |all| {
+        for other in all.iter_mut().filter(|other| other.is(&record.container_id, &record.ifname)) {
+            if other.phase == Phase::Bound {
+                other.phase = Phase::Unbinding;
+            }
+        }
+    })?;
+    Ok(())
+}
+
+/// CHECK: the record and the result agree. Local only, because CRI-O runs it after every ADD.
+///
+/// # Errors
+/// [`Kind::LocalState`] when the pod should have an EIP and the record does not say so.
+pub fn check(called: &Called) -> Result<(), Failure> {
+    let store = Store::open(&called.paths.state_directory)?;
+    let missing = |what: &str| {
+        Failure::new(Kind::LocalState, format!("sandbox {} ({}): {what}", called.container_id, called.ifname))
+            .hinting("delete the pod so that it is set up again")
+    };
+    if let Some(record) = detach::find(&store, called.container_id, called.ifname)? {
+        if record.phase != Phase::Bound || !record.published {
+            return Err(missing(&format!("its EIP is not in place but in phase {:?}", record.phase)));
+        }
+        let bound_to = record.binding.map(|binding| binding.private_ip);
+        return match (called.result_ip)() {
+            Some(address) if bound_to != Some(address) => {
+                Err(missing(&format!("its address is {address}, but its EIP is bound to {bound_to:?}")))
+            }
+            _ => Ok(()),
+        };
+    }
+    let asks = called.annotations.is_some_and(|annotations| !matches!(request::read(annotations), Ok(None)));
+    if asks && called.pod.is_some() && read_settings(called.paths)?.enabled {
+        return Err(missing("the pod asks for an EIP and there is no record of one"));
+    }
+    Ok(())
+}
+
+/// GC: attachments outside `valid` whose sandbox is gone are treated as DEL.
+pub fn gc(paths: &Paths, valid: &[(ContainerId, String)]) -> Result<(), Failure> {
+    if Store::open(&paths.state_directory)?.attachments()?.is_empty() {
+        return Ok(());
+    }
+    collect::collect_invalid(&Node::open(paths)?, valid)
+}
+
+/// STATUS: instant and local. Runtimes mark the whole node NotReady on a failure, so it fails only
+/// when no ADD could work here.
+pub fn status(paths: &Paths) -> Result<(), Failure> {
+    Store::open(&paths.state_directory)?.ensure_usable()?;
+    // A node without `eni_conf` is not configured yet; pods without EIP start all the same.
+    if paths.settings.exists() {
+        read_settings(paths)?;
+    }
+    Ok(())
+}
+
+fn read_settings(paths: &Paths) -> Result<Settings, Failure> {
+    Ok(Settings::read(&paths.settings, |name| std::env::var(name).ok())?)
+}
+
+/// One Warning event on the pod, if the API server has it; best effort.
+fn tell(node: &Node, namespace: &str, name: &str, reason: &str, failure: &Failure) {
+    let deadline = Deadline::after(TELL_TIME);
+    let Ok(kube) = node.kube() else { return };
+    if let Ok(Some(pod)) = kube.pod(namespace, name, deadline) {
+        publish::tell_failure(kube, &pod, reason, failure, deadline);
+    }
+}
+
+impl Called<'_> {
+    /// The pod's IPv4: from the result, else from its netns.
+    fn address(&self) -> Option<Ipv4Addr> {
+        (self.result_ip)().or_else(|| {
+            let interface = net::interface_in(Path::new(self.netns), self.ifname).ok()?;
+            interface.ipv4.first().copied()
+        })
+    }
+
+    fn sandbox(&self, name: &PodName, pod: Option<&Pod>) -> Result<Sandbox, Failure> {
+        let uid = match (&name.uid, pod) {
+            (Some(uid), _) => uid.clone(),
+            (None, Some(pod)) => PodUid::new(&pod.uid),
+            (None, None) => return Err(Failure::new(Kind::Kubernetes, "the pod's UID is unknown")),
+        };
+        let pod = PodRef { namespace: name.namespace.clone(), name: name.name.clone(), uid };
+        let private_ip = self.address().ok_or_else(|| {
+            Failure::new(
+                Kind::NetworkMode,
+                format!("pod {pod} has no IPv4 address on {}, and an EIP needs one", self.ifname),
+            )
+            .hinting("podeip must stand after the plugin that gives the address; IPv6-only pods cannot have an EIP")
+        })?;
+        Ok(Sandbox {
+            container_id: self.container_id.clone(),
+            ifname: self.ifname.to_string(),
+            netns: self.netns.to_string(),
+            pod,
+            private_ip,
+        })
+    }
+}

@@ -1,0 +1,87 @@
+//! The command line: what can be asked, and with which options.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::{gc, list};
+use crate::logging;
+
+/// Gives a Kubernetes pod its own Alibaba Cloud elastic IP while its network is set up.
+///
+/// A container runtime runs this executable as a chained CNI plugin (CNI_COMMAND is set); these
+/// commands are for operators of the node.
+#[derive(Parser)]
+#[command(name = "podeip", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show the EIP attachments of this node
+    List {
+        /// How to print them
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+        #[command(flatten)]
+        options: PathOptions,
+    },
+    /// Finish what was interrupted on this node and drop what belongs to pods that are gone
+    Gc {
+        /// Report what would be done and do nothing
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        options: PathOptions,
+    },
+}
+
+/// How `podeip list` prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// The columns most people want
+    #[default]
+    Table,
+    /// All columns
+    Wide,
+    /// The attachments as a JSON array
+    Json,
+}
+
+/// Where this node's files are. Without an option the conflist says, and without a conflist the
+/// installation's defaults hold.
+#[derive(Args, Clone, Debug)]
+pub struct PathOptions {
+    /// Directory of the runtime's network configuration, read for our stanza
+    #[arg(long, value_name = "DIR", default_value = "/etc/cni/net.d")]
+    pub conf_dir: PathBuf,
+    /// The file eni_conf, instead of the stanza's "config"
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Instead of the stanza's "kubeconfig"
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Instead of the stanza's "stateDir"
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+}
+
+/// Runs the command of this process's arguments. A command that failed has said so on stderr.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    logging::init_stderr(log::LevelFilter::Warn);
+    let outcome = match cli.command {
+        Command::List { output, options } => list::run(output, &options),
+        Command::Gc { dry_run, options } => gc::run(dry_run, &options),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("podeip: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

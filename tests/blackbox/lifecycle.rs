@@ -1,0 +1,34 @@
+//! A pod's whole way: ADD, what cloud and cluster then show, DEL, and that nothing is left.
+
+use podeip_sim::cloud::defaults;
+use serde_json::json;
+
+use crate::scene::{Scene, WITH_EIP};
+
+#[test]
+fn a_pod_gets_its_eip_and_loses_it() {
+    let scene = Scene::new();
+    let pod = scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP, ("k8s.aliyun.com/eip-bandwidth", "7")]);
+    scene.add(&pod).assert_added(&pod);
+    let eip = scene.assert_served(&pod);
+    assert_eq!((eip.bandwidth, eip.internet_charge_type.as_str()), (7, "PayByTraffic"));
+    for (key, value) in [
+        ("podeip-cluster", defaults::CLUSTER),
+        ("podeip-namespace", "default"),
+        ("podeip-pod", "web-0"),
+        ("podeip-uid", &pod.uid),
+        ("podeip-node", "node-1"),
+    ] {
+        assert_eq!(eip.tag(key), Some(value), "{key}");
+    }
+    let pod_eip = scene.pod_eip(&pod).unwrap();
+    assert_eq!(pod_eip["spec"]["allocationType"], json!({"type": "Auto", "releaseStrategy": "Follow"}));
+    assert_eq!(pod_eip["metadata"]["finalizers"], json!(["podeip-controller.alibabacloud.com/finalizer"]));
+    assert_eq!(scene.events(&pod, "EIPBound").len(), 1);
+
+    scene.delete_pod(&pod);
+    scene.del(&pod);
+    scene.del(&pod.without_netns());
+    scene.assert_nothing_left();
+    assert_eq!(scene.ever_ours().len(), 1);
+}
