@@ -27,7 +27,6 @@ use std::time::Duration;
 
 use crate::deadline::Deadline;
 use crate::http::{Http, Trust};
-use crate::secret::Secret;
 
 pub use class::Class;
 pub use ecs::Eni;
@@ -35,6 +34,8 @@ pub use eip::{Allocated, Allocation, Eip, EipFilter, EipStatus};
 pub use error::CloudError;
 pub use metadata::MetadataEni;
 pub use sts::CallerIdentity;
+
+pub use crate::settings::{AccessKey, Endpoints};
 
 use credentials::Chain;
 use error::Failure;
@@ -55,25 +56,6 @@ pub struct Config {
     pub access_key: Option<AccessKey>,
     /// `<stateDir>/credentials.json`, for temporary credentials only.
     pub credential_cache: PathBuf,
-}
-
-/// Base URLs such as `https://vpc-vpc.cn-hangzhou.aliyuncs.com`. None means the host that a node
-/// inside a VPC of the region reaches, and the link-local address for metadata.
-#[derive(Clone, Debug, Default)]
-pub struct Endpoints {
-    pub vpc: Option<String>,
-    pub ecs: Option<String>,
-    pub sts: Option<String>,
-    pub metadata: Option<String>,
-    /// Hosts that follow from the region are spoken to in plain HTTP (`ALICLOUD_CLIENT_SCHEME`).
-    pub plain_http: bool,
-}
-
-/// An AccessKey pair, long-lived or temporary.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AccessKey {
-    pub id: String,
-    pub secret: Secret,
 }
 
 /// What the podeip processes of a node tell each other about throttling.

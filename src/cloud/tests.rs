@@ -2,6 +2,8 @@
 
 use std::sync::Mutex;
 
+use crate::secret::Secret;
+
 use super::scripted::{Server, Step, deadline};
 use super::*;
 

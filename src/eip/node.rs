@@ -45,22 +45,11 @@ impl Node {
         if let Some(cloud) = self.cloud.get() {
             return Ok(cloud);
         }
-        let endpoints = &self.settings.endpoints;
         let config = cloud::Config {
             region: self.settings.region_id.clone(),
             vpc_id: self.settings.vpc_id.clone(),
-            endpoints: cloud::Endpoints {
-                vpc: endpoints.vpc.clone(),
-                ecs: endpoints.ecs.clone(),
-                sts: endpoints.sts.clone(),
-                metadata: endpoints.metadata.clone(),
-                plain_http: endpoints.plain_http,
-            },
-            access_key: self
-                .settings
-                .access_key
-                .as_ref()
-                .map(|key| cloud::AccessKey { id: key.id.clone(), secret: key.secret.clone() }),
+            endpoints: self.settings.endpoints.clone(),
+            access_key: self.settings.access_key.clone(),
             credential_cache: self.store.directory().join("credentials.json"),
         };
         let cloud = Cloud::new(config, Box::new(self.store.throttle_note()))?;
