@@ -155,7 +155,12 @@ fn wait_bound(
 
 /// After an answer that leaves the outcome open: what does the cloud show?
 fn look(cloud: &Cloud, id: &EipId, binding: &Binding, error: CloudError, deadline: Deadline) -> Result<Step, Failure> {
-    let Some(eip) = cloud.eip(id, deadline)? else { return Ok(Step::Gone) };
+    let seen = match cloud.eip(id, deadline) {
+        // The call that took all the time says more than the look that had none.
+        Err(_) if deadline.passed() => return Err(error.into()),
+        seen => seen?,
+    };
+    let Some(eip) = seen else { return Ok(Step::Gone) };
     match eip.status {
         EipStatus::InUse if sits_on(&eip, binding) => Ok(Step::Done(Bound::Yes(Box::new(eip)))),
         EipStatus::InUse => Ok(Step::Done(Bound::Elsewhere(Box::new(eip)))),
