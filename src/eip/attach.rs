@@ -33,13 +33,19 @@ const BIND_TRIES: usize = 4;
 
 /// Gives the sandbox its EIP: when this returns `Ok`, it is bound and published.
 ///
-/// `known_pod` is the pod object if the caller had to read it already.
+/// `known_pod` is the pod object if the caller had to read it already; `verb` is what is left of
+/// ADD's time. The caller tells the pod's events about a failure.
 ///
 /// # Errors
 /// Anything that kept it from that. What was bound is unbound again as far as the time allows; a
 /// new EIP is kept for the next try of the same pod.
-pub fn attach(node: &Node, sandbox: &Sandbox, requested: Requested, known_pod: Option<Pod>) -> Result<(), Failure> {
-    let verb = Deadline::after(node.settings.add_timeout);
+pub fn attach(
+    node: &Node,
+    sandbox: &Sandbox,
+    requested: Requested,
+    known_pod: Option<Pod>,
+    verb: Deadline,
+) -> Result<(), Failure> {
     let work = verb.keeping(ROLLBACK_TIME.min(node.settings.add_timeout / 4));
     let _lock = node.store.lock_pod(&sandbox.pod.namespace, &sandbox.pod.name, work)?;
     let mut attempt = Attempt::begin(node, sandbox, requested, work)?;
@@ -317,7 +323,6 @@ impl<'a> Attempt<'a> {
 
     /// Unbinds what this try may have bound and keeps the EIP for the next try of the same pod.
     fn undo(&mut self, failure: &Failure, verb: Deadline) {
-        log::error!("pod {}: {failure}", self.sandbox.pod);
         if self.journal.on_disk()
             && let Err(error) = self.undo_recorded(failure, verb)
         {
@@ -325,7 +330,6 @@ impl<'a> Attempt<'a> {
         }
         if let (Some(pod), Ok(kube)) = (&self.pod, self.node.kube()) {
             publish::tell_notices(kube, pod, &self.requested.notices, verb);
-            publish::tell_failure(kube, pod, "EIPFailed", failure, verb);
         }
     }
 

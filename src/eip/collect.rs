@@ -107,7 +107,8 @@ pub fn collect_invalid(node: &Node, valid: &[(ContainerId, String)]) -> Result<(
         if named || net::netns_exists(&record.netns) || round.passed() {
             continue;
         }
-        match detach::detach(node, &record.container_id, &record.ifname) {
+        let deadline = Deadline::after(node.settings.del_timeout);
+        match detach::detach(node, &record.container_id, &record.ifname, deadline) {
             Ok(ending) => log::info!("gc: pod {}: {ending:?}", record.pod),
             Err(failure) => log::warn!("gc: pod {} is left for the next round: {failure}", record.pod),
         }

@@ -54,8 +54,7 @@ pub enum Ending {
 /// # Errors
 /// [`Kind::LocalState`] when the state cannot be written. Anything else that failed stays recorded
 /// for the next ADD on that address, the agent or `podeip gc`, and is returned for the log only.
-pub fn detach(node: &Node, container_id: &ContainerId, ifname: &str) -> Result<Ending, Failure> {
-    let verb = Deadline::after(node.settings.del_timeout);
+pub fn detach(node: &Node, container_id: &ContainerId, ifname: &str, verb: Deadline) -> Result<Ending, Failure> {
     let Some(seen) = find(&node.store, container_id, ifname)? else { return Ok(Ending::Nothing) };
     let _lock = node.store.lock_pod(&seen.pod.namespace, &seen.pod.name, verb)?;
     // It may have been handed over to a newer sandbox while this DEL waited for the lock.

@@ -24,8 +24,7 @@ pub fn stale_on(attachments: &[Attachment], container_id: &ContainerId, private_
 ///
 /// # Errors
 /// [`Kind::TryAgain`] when a binding still stands: the pod must not start on that address.
-pub fn clear(node: &Node, stale: &[Attachment]) -> Result<(), Failure> {
-    let deadline = Deadline::after(node.settings.del_timeout);
+pub fn clear(node: &Node, stale: &[Attachment], deadline: Deadline) -> Result<(), Failure> {
     for earlier in stale {
         clear_one(node, earlier, deadline).map_err(|failure| Failure {
             kind: if failure.kind == Kind::LocalState { Kind::LocalState } else { Kind::TryAgain },

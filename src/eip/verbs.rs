@@ -16,14 +16,14 @@ use crate::eip::node::{Node, Paths};
 use crate::eip::publish;
 use crate::eip::request::{self, Requested};
 use crate::eip::sandbox::Sandbox;
-use crate::kube::Pod;
+use crate::kube::{Kube, Pod};
 use crate::names::{ContainerId, PodRef, PodUid};
 use crate::net;
 use crate::settings::Settings;
 use crate::state::format::{Attachment, Phase};
 use crate::state::{StateError, Store};
 
-/// Telling the pod's events about a failure, after the verb's own work.
+/// Telling the pod's events about a failure, after the verb's own work and within its time.
 const TELL_TIME: Duration = Duration::from_secs(2);
 
 /// The Kubernetes pod that a runtime names; old runtimes do not give the UID.
@@ -54,13 +54,14 @@ pub struct Called<'a> {
 pub fn add(called: &Called) -> Result<(), Failure> {
     let requested = called.annotations.map(request::read);
     match (&called.pod, requested) {
-        (None, _) | (Some(_), Some(Ok(None))) => add_plain(called),
+        (None, _) | (Some(_), Some(Ok(None))) => add_plain(called, None),
         (Some(pod), requested) => add_asking(called, pod, requested),
     }
 }
 
-/// A pod without an EIP: only an earlier pod's EIP on its address is any business of ours.
-fn add_plain(called: &Called) -> Result<(), Failure> {
+/// A pod without an EIP: only an earlier pod's EIP on its address is any business of ours. `work`
+/// is what is left of the verb's time, where some of it was spent already.
+fn add_plain(called: &Called, work: Option<Deadline>) -> Result<(), Failure> {
     let stale = match stale_bindings(called, None) {
         Ok(stale) => stale,
         // Nobody can tell what an unreadable file says, and this pod asked for nothing.
@@ -72,7 +73,9 @@ fn add_plain(called: &Called) -> Result<(), Failure> {
     if stale.is_empty() {
         return Ok(());
     }
-    guard::clear(&Node::open(called.paths)?, &stale)
+    let node = Node::open(called.paths)?;
+    let span = node.settings.del_timeout;
+    guard::clear(&node, &stale, work.map_or(Deadline::after(span), |work| work.within(span)))
 }
 
 /// What earlier pods left on this sandbox's address; the pod instance `own` takes up its own.
@@ -90,23 +93,24 @@ fn add_asking(
     name: &PodName,
     requested: Option<Result<Option<Requested>, request::Refusal>>,
 ) -> Result<(), Failure> {
-    let node = Node::open(called.paths)?;
+    let node = Node::open(called.paths).inspect_err(|failure| {
+        log::error!("pod {}/{}: {failure}", name.namespace, name.name);
+        // Settings that cannot be used do not keep the pod's events from saying so.
+        if let Ok(kube) = Kube::from_kubeconfig(&called.paths.kubeconfig) {
+            tell(&kube, &name.namespace, &name.name, "EIPFailed", failure, Deadline::after(TELL_TIME));
+        }
+    })?;
     if !node.settings.enabled {
         log::info!("pod {}/{}: enable_eip_pool is off, so it gets no EIP", name.namespace, name.name);
-        return add_plain(called);
+        return add_plain(called, None);
     }
-    let outcome = add_enabled(called, &node, name, requested);
-    if let Err((failure, Told::NotYet)) = &outcome {
+    let verb = Deadline::after(node.settings.add_timeout);
+    add_enabled(called, &node, name, requested, verb).inspect_err(|failure| {
         log::error!("pod {}/{}: {failure}", name.namespace, name.name);
-        tell(&node, &name.namespace, &name.name, "EIPFailed", failure);
-    }
-    outcome.map_err(|(failure, _)| failure)
-}
-
-/// Whether the pod's events already carry a failure.
-enum Told {
-    Already,
-    NotYet,
+        if let Ok(kube) = node.kube() {
+            tell(kube, &name.namespace, &name.name, "EIPFailed", failure, verb);
+        }
+    })
 }
 
 fn add_enabled(
@@ -114,30 +118,30 @@ fn add_enabled(
     node: &Node,
     name: &PodName,
     requested: Option<Result<Option<Requested>, request::Refusal>>,
-) -> Result<(), (Failure, Told)> {
-    let untold = |failure: Failure| (failure, Told::NotYet);
+    verb: Deadline,
+) -> Result<(), Failure> {
+    let work = verb.keeping(TELL_TIME.min(node.settings.add_timeout / 8));
     let mut pod = None;
     if requested.is_none() || name.uid.is_none() {
-        pod = Some(read_pod(node, name).map_err(untold)?);
+        pod = Some(read_pod(node, name, work)?);
     }
     let requested = match (requested, &pod) {
         (Some(requested), _) => requested,
         (None, Some(pod)) => request::read(&pod.annotations),
         (None, None) => Ok(None),
     };
-    let Some(requested) = requested.map_err(|refusal| untold(refusal.into()))? else {
-        return add_plain(called).map_err(untold);
+    let Some(requested) = requested? else {
+        return add_plain(called, Some(work));
     };
-    let sandbox = called.sandbox(name, pod.as_ref()).map_err(untold)?;
-    let stale = stale_bindings(called, Some(&sandbox.pod.uid)).map_err(untold)?;
+    let sandbox = called.sandbox(name, pod.as_ref())?;
+    let stale = stale_bindings(called, Some(&sandbox.pod.uid))?;
     if !stale.is_empty() {
-        guard::clear(node, &stale).map_err(untold)?;
+        guard::clear(node, &stale, work.within(node.settings.del_timeout))?;
     }
-    attach(node, &sandbox, requested, pod).map_err(|failure| (failure, Told::Already))
+    attach(node, &sandbox, requested, pod, work)
 }
 
-fn read_pod(node: &Node, name: &PodName) -> Result<Pod, Failure> {
-    let deadline = Deadline::after(node.settings.add_timeout);
+fn read_pod(node: &Node, name: &PodName, deadline: Deadline) -> Result<Pod, Failure> {
     node.kube()?.pod(&name.namespace, &name.name, deadline)?.ok_or_else(|| {
         Failure::new(Kind::TryAgain, format!("the API server has no pod {}/{}", name.namespace, name.name))
     })
@@ -159,9 +163,11 @@ pub fn del(called: &Called) -> Result<(), Failure> {
     };
     let Some(record) = found else { return Ok(()) };
     let outcome = Node::open(called.paths).and_then(|node| {
-        let outcome = detach::detach(&node, called.container_id, called.ifname);
-        if let Err(failure) = &outcome {
-            tell(&node, &record.pod.namespace, &record.pod.name, "EIPUnbindFailed", failure);
+        let verb = Deadline::after(node.settings.del_timeout);
+        let work = verb.keeping(TELL_TIME.min(node.settings.del_timeout / 8));
+        let outcome = detach::detach(&node, called.container_id, called.ifname, work);
+        if let (Err(failure), Ok(kube)) = (&outcome, node.kube()) {
+            tell(kube, &record.pod.namespace, &record.pod.name, "EIPUnbindFailed", failure, verb);
         }
         outcome
     });
@@ -241,9 +247,8 @@ fn read_settings(paths: &Paths) -> Result<Settings, Failure> {
 }
 
 /// One Warning event on the pod, if the API server has it; best effort.
-fn tell(node: &Node, namespace: &str, name: &str, reason: &str, failure: &Failure) {
-    let deadline = Deadline::after(TELL_TIME);
-    let Ok(kube) = node.kube() else { return };
+fn tell(kube: &Kube, namespace: &str, name: &str, reason: &str, failure: &Failure, verb: Deadline) {
+    let deadline = verb.within(TELL_TIME);
     if let Ok(Some(pod)) = kube.pod(namespace, name, deadline) {
         publish::tell_failure(kube, &pod, reason, failure, deadline);
     }
