@@ -3,6 +3,8 @@
 mod containerd;
 mod lifecycle;
 mod node;
+mod outages;
 mod podman;
 mod recorder;
+mod refusals;
 mod scene;
