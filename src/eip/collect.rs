@@ -28,10 +28,12 @@ pub struct Finding {
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Nothing was done, for this reason.
+    /// Nothing was done, and nothing needs to be, for this reason.
     Left(String),
-    /// This would be done (dry run).
-    Would(String),
+    /// Nothing was done, because the API server did not say what became of the pod.
+    Undecided(String),
+    /// This would be done, for this reason (dry run).
+    Would { what: &'static str, why: String },
     /// This was done, for this reason.
     Done { what: Ending, why: String },
     /// This failed and stays recorded.
@@ -43,33 +45,55 @@ pub enum Outcome {
 /// # Errors
 /// When the state cannot be read; what fails for one attachment is in its finding.
 pub fn collect(node: &Node, dry_run: bool) -> Result<Vec<Finding>, Failure> {
+    let mut round = Round { node, dry_run, silent: None };
     let records = node.store.attachments()?;
-    Ok(records.into_iter().map(|record| Finding { outcome: collect_one(node, &record, dry_run), record }).collect())
+    Ok(records.into_iter().map(|record| Finding { outcome: round.settle(&record), record }).collect())
 }
 
-fn collect_one(node: &Node, seen: &Attachment, dry_run: bool) -> Outcome {
-    let attempt = || -> Result<Outcome, Failure> {
-        let Some(_lock) = node.store.try_lock_pod(&seen.pod.namespace, &seen.pod.name)? else {
+struct Round<'a> {
+    node: &'a Node,
+    dry_run: bool,
+    /// Why the API server did not tell one pod's fate. It is not asked again in this round: with it
+    /// down, a node full of pods would wait [`POD_TIME`] for each.
+    silent: Option<String>,
+}
+
+impl Round<'_> {
+    fn settle(&mut self, seen: &Attachment) -> Outcome {
+        self.try_to_settle(seen).unwrap_or_else(Outcome::Failed)
+    }
+
+    fn try_to_settle(&mut self, seen: &Attachment) -> Result<Outcome, Failure> {
+        let store = &self.node.store;
+        let Some(_lock) = store.try_lock_pod(&seen.pod.namespace, &seen.pod.name)? else {
             return Ok(Outcome::Left("an ADD or DEL of this pod is running".into()));
         };
-        let Some(record) = detach::find(&node.store, &seen.container_id, &seen.ifname)? else {
+        let Some(record) = detach::find(store, &seen.container_id, &seen.ifname)? else {
             return Ok(Outcome::Left("ended meanwhile".into()));
         };
-        let fate = match node.kube() {
-            Ok(kube) => detach::fate_of(kube, &record, Deadline::after(POD_TIME)),
+        let fate = self.fate_of(&record);
+        match (plan(&record, &fate, net::netns_exists(&record.netns)), self.dry_run) {
+            (Plan::Leave(why), _) if matches!(fate, Fate::Unknown(_)) => Ok(Outcome::Undecided(why)),
+            (Plan::Leave(why), _) => Ok(Outcome::Left(why)),
+            (Plan::UnbindAndHold(why), true) => Ok(Outcome::Would { what: "hold", why }),
+            (Plan::End(why), true) => Ok(Outcome::Would { what: fate_of_eip(&record), why }),
+            (decided, false) => carry_out(self.node, Journal::resume(store, record), decided),
+        }
+    }
+
+    fn fate_of(&mut self, record: &Attachment) -> Fate {
+        if let Some(reason) = &self.silent {
+            return Fate::Unknown(reason.clone());
+        }
+        let fate = match self.node.kube() {
+            Ok(kube) => detach::fate_of(kube, record, Deadline::after(POD_TIME)),
             Err(failure) => Fate::Unknown(failure.to_string()),
         };
-        let decided = plan(&record, &fate, net::netns_exists(&record.netns));
-        if dry_run {
-            return Ok(match decided {
-                Plan::Leave(why) => Outcome::Left(why),
-                Plan::UnbindAndHold(why) => Outcome::Would(format!("unbind and hold: {why}")),
-                Plan::End(why) => Outcome::Would(format!("unbind and {}: {why}", fate_of_eip(&record))),
-            });
+        if let Fate::Unknown(reason) = &fate {
+            self.silent = Some(reason.clone());
         }
-        carry_out(node, Journal::resume(&node.store, record), decided)
-    };
-    attempt().unwrap_or_else(Outcome::Failed)
+        fate
+    }
 }
 
 fn fate_of_eip(record: &Attachment) -> &'static str {

@@ -55,16 +55,17 @@ pub enum Output {
 /// installation's defaults hold.
 #[derive(Args, Clone, Debug)]
 pub struct PathOptions {
-    /// Directory of the runtime's network configuration, read for our stanza
+    /// The runtime's network configuration, where the paths of the options below are looked up in
+    /// the podeip stanza
     #[arg(long, value_name = "DIR", default_value = "/etc/cni/net.d")]
     pub conf_dir: PathBuf,
-    /// The file eni_conf, instead of the stanza's "config"
+    /// The settings, eni_conf [default: "config" of the stanza, else /etc/podeip/eni_conf]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Instead of the stanza's "kubeconfig"
+    /// How to reach the API server [default: "kubeconfig" of the stanza, else /etc/podeip/kubeconfig]
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
-    /// Instead of the stanza's "stateDir"
+    /// Where attachments are recorded [default: "stateDir" of the stanza, else /var/lib/cni/podeip]
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
 }

@@ -3,13 +3,18 @@
 use std::process::ExitCode;
 
 use super::cli::PathOptions;
-use super::list::plain_table;
 use super::paths;
+use super::print::{columns, or_dash, print};
 use crate::eip::collect::{self, Finding, Outcome};
 use crate::eip::detach::Ending;
 use crate::eip::node::Node;
 
-/// Exit code 1 when something could not be finished; it stays recorded for the next round.
+/// Prints what was done, or would be done, about every attachment.
+///
+/// Exit code 1 when something could not be finished or decided; it stays recorded for the next round.
+///
+/// # Errors
+/// Settings or a state that cannot be read.
 pub fn run(dry_run: bool, options: &PathOptions) -> anyhow::Result<ExitCode> {
     let node = Node::open(&paths::resolve(options)?)?;
     let findings = collect::collect(&node, dry_run)?;
@@ -17,38 +22,48 @@ pub fn run(dry_run: bool, options: &PathOptions) -> anyhow::Result<ExitCode> {
         eprintln!("no pod of this node has an EIP; nothing to do");
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table = plain_table();
-    table.set_header(["POD", "EIP", "ADDRESS", "DONE", "WHY"]);
-    for finding in &findings {
-        table.add_row(row(finding));
+    print(&columns(&["NAMESPACE", "POD", "EIP", "EIP-ID", "RESULT", "WHY"], findings.iter().map(row)))?;
+    let count = |of: fn(&Outcome) -> bool| findings.iter().filter(|finding| of(&finding.outcome)).count();
+    let failed = count(|outcome| matches!(outcome, Outcome::Failed(_)));
+    let undecided = count(|outcome| matches!(outcome, Outcome::Undecided(_)));
+    if failed + undecided == 0 {
+        return Ok(ExitCode::SUCCESS);
     }
-    println!("{table}");
-    let failed = findings.iter().any(|finding| matches!(finding.outcome, Outcome::Failed(_)));
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    eprintln!(
+        "podeip: {} not finished ({failed} failed, {undecided} left until the API server answers); \
+         the records stay, so run `podeip gc` again",
+        counted(failed + undecided, "attachment is", "attachments are")
+    );
+    Ok(ExitCode::FAILURE)
 }
 
-fn row(finding: &Finding) -> [String; 5] {
+fn row(finding: &Finding) -> Vec<String> {
     let eip = finding.record.eip.as_ref();
-    let (done, why) = match &finding.outcome {
-        Outcome::Left(why) => ("left".into(), why.clone()),
-        Outcome::Would(what) => ("would".into(), what.clone()),
-        Outcome::Done { what, why } => (ending(what), why.clone()),
+    let (result, why) = match &finding.outcome {
+        Outcome::Left(why) | Outcome::Undecided(why) => ("left".into(), why.clone()),
+        Outcome::Would { what, why } => (format!("would {what}"), why.clone()),
+        Outcome::Done { what, why } => done(what, why),
         Outcome::Failed(failure) => ("failed".into(), failure.to_string()),
     };
-    [
-        finding.record.pod.to_string(),
-        eip.map_or("-".into(), |eip| eip.id.to_string()),
-        eip.and_then(|eip| eip.address).map_or("-".into(), |address| address.to_string()),
-        done,
+    vec![
+        finding.record.pod.namespace.clone(),
+        finding.record.pod.name.clone(),
+        or_dash(eip.and_then(|eip| eip.address)),
+        or_dash(eip.map(|eip| &eip.id)),
+        result,
         why,
     ]
 }
 
-fn ending(what: &Ending) -> String {
+fn done(what: &Ending, why: &str) -> (String, String) {
     match what {
-        Ending::Held(_) => "unbound, held".into(),
-        Ending::Kept(reason) => format!("unbound, kept: {reason}"),
-        Ending::Released(_) => "released".into(),
-        Ending::Nothing => "forgotten".into(),
+        Ending::Held(until) => ("held".into(), format!("{why}; unbound and held {until}")),
+        Ending::Kept(reason) => ("kept".into(), format!("{why}; {reason}")),
+        Ending::Released(_) => ("released".into(), why.into()),
+        Ending::Nothing => ("forgotten".into(), format!("{why}; it had no EIP")),
     }
+}
+
+fn counted(number: usize, one: &str, several: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { several })
 }

@@ -2,14 +2,20 @@
 
 use std::process::ExitCode;
 
-use comfy_table::{Table, presets};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::cli::{Output, PathOptions};
 use super::paths;
+use super::print::{columns, or_dash, print};
 use crate::state::Store;
-use crate::state::format::Attachment;
+use crate::state::format::{Attachment, Phase};
+
+const COLUMNS: [&str; 8] = ["NAMESPACE", "POD", "EIP", "EIP-ID", "TYPE", "PHASE", "PRIVATE-IP", "AGE"];
+const MORE_COLUMNS: [&str; 6] = ["STRATEGY", "ENI", "PACKAGE", "CONTAINER", "POD-UID", "LAST-ERROR"];
+
+/// As much of a container id as the runtimes' own tools show.
+const SHORT_ID: usize = 13;
 
 /// One attachment as `-o json` prints it. This is a promise to scripts; the state file is not.
 #[derive(Serialize)]
@@ -18,11 +24,13 @@ struct Row {
     namespace: String,
     pod: String,
     pod_uid: String,
-    eip: Option<String>,
-    address: Option<String>,
+    eip_id: Option<String>,
+    eip_address: Option<String>,
     #[serde(rename = "type")]
     kind: Option<String>,
-    phase: String,
+    phase: Phase,
+    /// Whether pod and PodEIP carry the EIP.
+    published: bool,
     strategy: String,
     private_ip: Option<String>,
     eni: Option<String>,
@@ -36,18 +44,15 @@ struct Row {
 
 impl From<Attachment> for Row {
     fn from(record: Attachment) -> Self {
-        let phase = match (record.phase, record.published) {
-            (crate::state::format::Phase::Bound, false) => "Bound (unpublished)".to_string(),
-            (phase, _) => format!("{phase:?}"),
-        };
         Row {
             namespace: record.pod.namespace,
             pod: record.pod.name,
             pod_uid: record.pod.uid.to_string(),
-            eip: record.eip.as_ref().map(|eip| eip.id.to_string()),
-            address: record.eip.as_ref().and_then(|eip| Some(eip.address?.to_string())),
+            eip_id: record.eip.as_ref().map(|eip| eip.id.to_string()),
+            eip_address: record.eip.as_ref().and_then(|eip| Some(eip.address?.to_string())),
             kind: record.eip.as_ref().map(|eip| eip.kind.to_string()),
-            phase,
+            phase: record.phase,
+            published: record.published,
             strategy: record.strategy.to_string(),
             private_ip: record.binding.as_ref().map(|binding| binding.private_ip.to_string()),
             eni: record.binding.as_ref().map(|binding| binding.eni.to_string()),
@@ -62,58 +67,50 @@ impl From<Attachment> for Row {
 }
 
 /// Prints the attachments, ordered by namespace and name.
+///
+/// # Errors
+/// A state that cannot be read.
 pub fn run(output: Output, options: &PathOptions) -> anyhow::Result<ExitCode> {
-    let store = Store::open(&paths::resolve(options)?.state_directory)?;
+    let store = Store::open(&paths::state_directory(options)?)?;
     let mut rows: Vec<Row> = store.attachments()?.into_iter().map(Row::from).collect();
     rows.sort_by(|a, b| (&a.namespace, &a.pod, &a.container_id).cmp(&(&b.namespace, &b.pod, &b.container_id)));
     match output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&rows)?),
+        Output::Json => print(&serde_json::to_string_pretty(&rows)?)?,
         Output::Table | Output::Wide if rows.is_empty() => eprintln!("no pod of this node has an EIP"),
-        Output::Table => println!("{}", table(&rows, false)),
-        Output::Wide => println!("{}", table(&rows, true)),
+        Output::Table => print(&columns(&COLUMNS, rows.iter().map(cells)))?,
+        Output::Wide => {
+            let header = [&COLUMNS[..], &MORE_COLUMNS].concat();
+            print(&columns(&header, rows.iter().map(|row| [cells(row), more_cells(row)].concat())))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn table(rows: &[Row], wide: bool) -> Table {
-    let mut table = plain_table();
-    let mut header = vec!["NAMESPACE", "POD", "ADDRESS", "EIP", "TYPE", "PHASE", "PRIVATE-IP", "AGE"];
-    if wide {
-        header.extend(["STRATEGY", "ENI", "PACKAGE", "CONTAINER", "POD-UID", "LAST-ERROR"]);
-    }
-    table.set_header(header);
-    let dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
-    for row in rows {
-        let mut cells = vec![
-            row.namespace.clone(),
-            row.pod.clone(),
-            dash(&row.address),
-            dash(&row.eip),
-            dash(&row.kind),
-            row.phase.clone(),
-            dash(&row.private_ip),
-            age(row.created_at),
-        ];
-        if wide {
-            cells.extend([
-                row.strategy.clone(),
-                dash(&row.eni),
-                dash(&row.bandwidth_package),
-                row.container_id.chars().take(12).collect(),
-                row.pod_uid.clone(),
-                dash(&row.last_error),
-            ]);
-        }
-        table.add_row(cells);
-    }
-    table
+fn cells(row: &Row) -> Vec<String> {
+    vec![
+        row.namespace.clone(),
+        row.pod.clone(),
+        or_dash(row.eip_address.as_ref()),
+        or_dash(row.eip_id.as_ref()),
+        or_dash(row.kind.as_ref()),
+        match (row.phase, row.published) {
+            (Phase::Bound, false) => "Bound (unpublished)".into(),
+            (phase, _) => format!("{phase:?}"),
+        },
+        or_dash(row.private_ip.as_ref()),
+        age(row.created_at),
+    ]
 }
 
-/// Columns without lines, as `kubectl` prints them.
-pub fn plain_table() -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    table
+fn more_cells(row: &Row) -> Vec<String> {
+    vec![
+        row.strategy.clone(),
+        or_dash(row.eni.as_ref()),
+        or_dash(row.bandwidth_package.as_ref()),
+        row.container_id.chars().take(SHORT_ID).collect(),
+        row.pod_uid.clone(),
+        or_dash(row.last_error.as_ref()),
+    ]
 }
 
 /// The largest unit that says enough: `45s`, `12m`, `5h`, `3d`.
@@ -124,5 +121,19 @@ fn age(since: Timestamp) -> String {
         120..7200 => format!("{}m", seconds / 60),
         7200..172_800 => format!("{}h", seconds / 3600),
         _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+
+    #[test]
+    fn ages_have_one_unit() {
+        let of = |seconds| age(Timestamp::now() - SignedDuration::from_secs(seconds));
+        assert_eq!([45, 119, 720, 18_000, 172_800].map(of), ["45s", "119s", "12m", "5h", "2d"]);
+        assert_eq!(of(-3600), "0s", "the clock was set back");
     }
 }

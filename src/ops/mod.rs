@@ -4,5 +4,6 @@ mod cli;
 mod gc;
 mod list;
 mod paths;
+mod print;
 
 pub use cli::run;

@@ -1,0 +1,56 @@
+//! What commands print: data on stdout, in columns or as JSON, and nothing else there.
+
+use std::io::{self, Write};
+
+use comfy_table::{Table, presets};
+
+/// Between two columns, as `kubectl` has it.
+const GAP: u16 = 3;
+
+/// Writes `text` and a line end to stdout. A reader that had enough (`podeip list | head -1`) is no
+/// failure.
+///
+/// # Errors
+/// Any other failure to write, such as a full disk.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(refused) if refused.kind() != io::ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::from(refused).context("cannot write to stdout"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Columns without lines, as `kubectl` prints them; every row is one line.
+pub fn columns(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(header);
+    table.add_rows(rows.into_iter().map(|row| row.iter().map(|cell| on_one_line(cell)).collect::<Vec<_>>()));
+    table.column_iter_mut().for_each(|column| {
+        column.set_padding((0, GAP));
+    });
+    table.trim_fmt()
+}
+
+/// The cloud's messages may hold anything; a line end or a terminal's control codes would break the row.
+fn on_one_line(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(shown).collect()
+}
+
+/// A cell of what may be absent.
+pub fn or_dash(text: Option<impl ToString>) -> String {
+    text.map_or_else(|| "-".into(), |text| text.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_stay_rows_and_end_without_blanks() {
+        let rows = [vec!["a\nb\u{1b}[2J".to_string(), "-".to_string()], vec!["web".into(), "弹性 x".into()]];
+        assert_eq!(columns(&["POD", "EIP"], rows), "POD             EIP\na\\nb\\u{1b}[2J   -\nweb             弹性 x");
+    }
+}
