@@ -31,7 +31,7 @@ pub enum Outcome {
     /// Nothing was done, and nothing needs to be, for this reason.
     Left(String),
     /// Nothing was done, because the API server did not say what became of the pod.
-    Undecided(String),
+    Undecided { why: String, answer: String },
     /// This would be done, for this reason (dry run).
     Would { what: &'static str, why: String },
     /// This was done, for this reason.
@@ -73,8 +73,10 @@ impl Round<'_> {
         };
         let fate = self.fate_of(&record);
         match (plan(&record, &fate, net::netns_exists(&record.netns)), self.dry_run) {
-            (Plan::Leave(why), _) if matches!(fate, Fate::Unknown(_)) => Ok(Outcome::Undecided(why)),
-            (Plan::Leave(why), _) => Ok(Outcome::Left(why)),
+            (Plan::Leave(why), _) => Ok(match fate {
+                Fate::Unknown(answer) => Outcome::Undecided { why, answer },
+                _ => Outcome::Left(why),
+            }),
             (Plan::UnbindAndHold(why), true) => Ok(Outcome::Would { what: "hold", why }),
             (Plan::End(why), true) => Ok(Outcome::Would { what: fate_of_eip(&record), why }),
             (decided, false) => carry_out(self.node, Journal::resume(store, record), decided),

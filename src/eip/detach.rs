@@ -112,14 +112,14 @@ fn cluster_view(node: &Node, record: &Attachment, deadline: Deadline) -> (Fate, 
     }
     match kube.pod_eip(&record.pod.namespace, &record.pod.name, deadline) {
         Ok(pod_eip) => (fate, pod_eip),
-        Err(error) => (Fate::Unknown(error.to_string()), None),
+        Err(error) => (Fate::Unknown(Failure::from(error).to_string()), None),
     }
 }
 
 /// What the API server says of the pod of `record`.
 pub fn fate_of(kube: &Kube, record: &Attachment, deadline: Deadline) -> Fate {
     match kube.pod(&record.pod.namespace, &record.pod.name, deadline) {
-        Err(error) => Fate::Unknown(error.to_string()),
+        Err(error) => Fate::Unknown(Failure::from(error).to_string()),
         Ok(None) => Fate::Over("the pod is gone"),
         Ok(Some(pod)) if !pod.is_instance(&record.pod.uid) => Fate::Over("another pod has its name"),
         Ok(Some(pod)) if pod.finished() => Fate::Over("the pod has finished"),

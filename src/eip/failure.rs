@@ -101,8 +101,8 @@ impl From<CloudError> for Failure {
 impl From<KubeError> for Failure {
     fn from(error: KubeError) -> Self {
         let kind = if error.not_answered() { Kind::TryAgain } else { Kind::Kubernetes };
-        let hint = error.hint().map(|hint| hint.to_string());
-        Self { kind, message: error.to_string(), hint }
+        // The cause tells a refused connection from a timeout and from a foreign certificate.
+        Self { kind, message: chain(&error), hint: error.hint() }
     }
 }
 

@@ -22,10 +22,10 @@ pub fn plan(record: &Attachment, fate: &Fate, sandbox_alive: bool) -> Plan {
         Fate::Over(reason) => Plan::End((*reason).into()),
         Fate::Terminating if served && sandbox_alive => Plan::Leave("the pod is terminating; its DEL will come".into()),
         Fate::Terminating => Plan::End("the pod is being deleted".into()),
-        Fate::Unknown(reason) if record.phase == Phase::Unbinding && record.binding.is_some() => {
-            Plan::UnbindAndHold(format!("unbinding was interrupted; the API server did not say more: {reason}"))
+        Fate::Unknown(_) if record.phase == Phase::Unbinding && record.binding.is_some() => {
+            Plan::UnbindAndHold("unbinding was interrupted".into())
         }
-        Fate::Unknown(reason) => Plan::Leave(format!("the API server did not say what became of the pod: {reason}")),
+        Fate::Unknown(_) => Plan::Leave("the API server did not say what became of the pod".into()),
         Fate::Wanted if served && sandbox_alive => Plan::Leave("in use".into()),
         Fate::Wanted if served => Plan::UnbindAndHold("its sandbox is gone".into()),
         Fate::Wanted if record.phase == Phase::Releasing => Plan::End("its release was interrupted".into()),

@@ -23,24 +23,39 @@ pub fn run(dry_run: bool, options: &PathOptions) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     print(&columns(&["NAMESPACE", "POD", "EIP", "EIP-ID", "RESULT", "WHY"], findings.iter().map(row)))?;
-    let count = |of: fn(&Outcome) -> bool| findings.iter().filter(|finding| of(&finding.outcome)).count();
-    let failed = count(|outcome| matches!(outcome, Outcome::Failed(_)));
-    let undecided = count(|outcome| matches!(outcome, Outcome::Undecided(_)));
+    Ok(unfinished(&findings))
+}
+
+/// Says what was not finished or decided, and why it was not when nobody's row tells.
+fn unfinished(findings: &[Finding]) -> ExitCode {
+    let failed = findings.iter().filter(|finding| matches!(finding.outcome, Outcome::Failed(_))).count();
+    let answers = || {
+        findings.iter().filter_map(|finding| match &finding.outcome {
+            Outcome::Undecided { answer, .. } => Some(answer),
+            _ => None,
+        })
+    };
+    let undecided = answers().count();
     if failed + undecided == 0 {
-        return Ok(ExitCode::SUCCESS);
+        return ExitCode::SUCCESS;
     }
+    // One answer speaks for all: a silent API server is asked once in a round.
+    if let Some(answer) = answers().next() {
+        eprintln!("podeip: the API server did not say which pods live: {answer}");
+    }
+    let are = if failed + undecided == 1 { "attachment is" } else { "attachments are" };
     eprintln!(
-        "podeip: {} not finished ({failed} failed, {undecided} left until the API server answers); \
-         the records stay, so run `podeip gc` again",
-        counted(failed + undecided, "attachment is", "attachments are")
+        "podeip: {} {are} not finished ({failed} failed, {undecided} undecided); the records stay, so run \
+         `podeip gc` again",
+        failed + undecided
     );
-    Ok(ExitCode::FAILURE)
+    ExitCode::FAILURE
 }
 
 fn row(finding: &Finding) -> Vec<String> {
     let eip = finding.record.eip.as_ref();
     let (result, why) = match &finding.outcome {
-        Outcome::Left(why) | Outcome::Undecided(why) => ("left".into(), why.clone()),
+        Outcome::Left(why) | Outcome::Undecided { why, .. } => ("left".into(), why.clone()),
         Outcome::Would { what, why } => (format!("would {what}"), why.clone()),
         Outcome::Done { what, why } => done(what, why),
         Outcome::Failed(failure) => ("failed".into(), failure.to_string()),
@@ -62,8 +77,4 @@ fn done(what: &Ending, why: &str) -> (String, String) {
         Ending::Released(_) => ("released".into(), why.into()),
         Ending::Nothing => ("forgotten".into(), format!("{why}; it had no EIP")),
     }
-}
-
-fn counted(number: usize, one: &str, several: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { several })
 }
