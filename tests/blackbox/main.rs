@@ -1,9 +1,12 @@
 //! Black-box tests: the built executable, run the way a container runtime, a node agent or an operator runs it.
 
+mod commands;
 mod containerd;
 mod lifecycle;
+mod many;
 mod node;
 mod outages;
+mod plain;
 mod podman;
 mod recorder;
 mod refusals;
