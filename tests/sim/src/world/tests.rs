@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::calls::Ending;
 use crate::cloud::tests::query;
+use crate::exchange::{Reply, Request};
 use crate::faults::{Effect, Rule, ServiceMatch, When};
 use crate::gates::{Moment, Outcome};
 
