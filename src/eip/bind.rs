@@ -18,7 +18,7 @@ const SLOWEST_POLL: Duration = Duration::from_secs(2);
 
 /// How long a change that was accepted may stay invisible: until then `Available` after an
 /// accepted association means "not yet", and an unknown id may be an EIP allocated a moment ago.
-const READ_LAG: Duration = Duration::from_secs(2);
+pub const READ_LAG: Duration = Duration::from_secs(2);
 
 /// Growing pauses between looks at the cloud.
 struct Polls(Duration);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cloud::{Class, Cloud};
+use crate::cloud::{Class, Cloud, EipStatus};
 use crate::deadline::Deadline;
 use crate::eip::allocate;
 use crate::eip::bind::{self, Unbound};
@@ -224,12 +224,29 @@ pub fn release_recorded(node: &Node, journal: &mut Journal, deadline: Deadline) 
     if let Some(package) = journal.record().bandwidth_package.clone() {
         package::leave(cloud, &package, &eip.id, deadline)?;
     }
+    let settled_by = Deadline::after(bind::READ_LAG);
     loop {
         match cloud.release_eip(&eip.id, deadline) {
             Ok(()) => return Ok(()),
             Err(error) if error.class() == Class::Gone => return Ok(()),
-            Err(error) if error.class() == Class::Conflict && deadline.sleep(RELEASE_PAUSE) => {}
+            Err(error) if error.class() == Class::Conflict && deadline.sleep(RELEASE_PAUSE) => {
+                if settled_by.passed() {
+                    refuse_in_use(cloud, &eip.id, deadline)?;
+                }
+            }
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// An EIP of ours that somebody bound elsewhere: waiting does not free it.
+fn refuse_in_use(cloud: &Cloud, id: &EipId, deadline: Deadline) -> Result<(), Failure> {
+    match cloud.eip(id, deadline)? {
+        Some(eip) if eip.status == EipStatus::InUse => Err(Failure::new(
+            Kind::EipUnavailable,
+            format!("{id} is {} by somebody else, so it is not released", bind::whereabouts(&eip)),
+        )
+        .hinting("unbind it there; the next `podeip gc` then releases it")),
+        _ => Ok(()),
     }
 }
