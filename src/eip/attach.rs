@@ -328,8 +328,26 @@ impl<'a> Attempt<'a> {
         {
             log::error!("pod {}: undoing the failed try: {error}", self.sandbox.pod);
         }
+        if failure.kind == Kind::EipUnavailable
+            && let Err(error) = self.withdraw_claim(verb)
+        {
+            log::error!("pod {}: its PodEIP names an EIP that it did not get: {error}", self.sandbox.pod);
+        }
         if let (Some(pod), Ok(kube)) = (&self.pod, self.node.kube()) {
             publish::tell_notices(kube, pod, &self.requested.notices, verb);
+        }
+    }
+
+    /// A named EIP that the pod did not get is not its own: a PodEIP that says so would spare it
+    /// from others who may have it. One that was ever published is left to the pod's end.
+    fn withdraw_claim(&self, deadline: Deadline) -> Result<(), Failure> {
+        let record = self.journal.record();
+        let named = record.eip.as_ref().is_some_and(|eip| eip.kind == EipKind::Static);
+        match &self.claim {
+            Some(claim) if named && claim.status.is_none() && publish::is_claim_of(claim, record) => {
+                Ok(self.node.kube()?.delete_pod_eip(claim, deadline)?)
+            }
+            _ => Ok(()),
         }
     }
 

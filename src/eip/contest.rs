@@ -119,12 +119,14 @@ fn taken(eip: &Eip, sandbox: &Sandbox) -> Failure {
         .hinting("unbind it there, name another EIP, or set allow_eip_rob in eni_conf")
 }
 
-/// The living pod of this cluster that holds `eip`, found through the PodEIPs.
+/// The living pod of this cluster that holds `eip`, found through the PodEIPs. One that has
+/// published nothing yet may be about to; one that published another place has lost it.
 fn living_holder(node: &Node, eip: &Eip, asking: &PodRef, deadline: Deadline) -> Result<Option<String>, Failure> {
     let kube = node.kube()?;
     for pod_eip in kube.pod_eips(None, deadline)? {
         let of_asking = pod_eip.namespace == asking.namespace && pod_eip.name == asking.name;
-        if pod_eip.spec.allocation_id != eip.id || of_asking {
+        let left = pod_eip.status.is_some() && !sits_where_published(eip, &pod_eip);
+        if pod_eip.spec.allocation_id != eip.id || of_asking || left {
             continue;
         }
         let Some(pod) = kube.pod(&pod_eip.namespace, &pod_eip.name, deadline)? else { continue };
