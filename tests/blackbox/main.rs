@@ -4,6 +4,7 @@ mod commands;
 mod containerd;
 mod lifecycle;
 mod many;
+mod named;
 mod node;
 mod outages;
 mod plain;
