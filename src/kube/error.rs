@@ -58,7 +58,7 @@ impl KubeError {
     /// try can succeed without anyone changing anything.
     pub fn not_answered(&self) -> bool {
         match self {
-            KubeError::NoAnswer { .. } => true,
+            KubeError::NoAnswer { cause, .. } => !distrusted(cause),
             KubeError::Refused { refusal, .. } => refusal.overloaded(),
             KubeError::Unreadable { cause, .. } => !cause.is_data(),
             KubeError::Superseded { .. } => false,
@@ -133,10 +133,7 @@ impl KubeError {
 
     /// Whether another try of the same call, by this process, may bring another answer.
     pub(super) fn worth_repeating(&self) -> bool {
-        match self {
-            KubeError::NoAnswer { cause, .. } => !distrusted(cause),
-            other => other.not_answered(),
-        }
+        self.not_answered()
     }
 
     /// How long the API server asked us to wait.
@@ -157,9 +154,11 @@ fn unreachable(server: &str, cause: &NoAnswer) -> String {
     }
 }
 
-/// One side does not believe the other's certificate. ureq and rustls say so only in their text.
+/// One side does not believe the other's certificate. ureq and rustls say so only in their text;
+/// the alerts are what servers answer to a client certificate that another authority signed.
 fn distrusted(cause: &NoAnswer) -> bool {
-    cause.to_string().to_ascii_lowercase().contains("certificate")
+    let text = cause.to_string().to_ascii_lowercase();
+    ["certificate", "alert: unknownca", "alert: decrypterror"].iter().any(|sign| text.contains(sign))
 }
 
 fn missing_rule(operation: &Operation) -> String {
