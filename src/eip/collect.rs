@@ -115,10 +115,13 @@ fn carry_out(node: &Node, mut journal: Journal, decided: Plan) -> Result<Outcome
             detach::unbind_recorded(node.cloud()?, &mut journal, deadline)?;
             Ok(Outcome::Done { what: Ending::Held("for the pod's next sandbox".into()), why })
         }
-        Plan::End(why) => {
-            let what = detach::end(node, journal, deadline)?;
-            Ok(Outcome::Done { what, why })
-        }
+        Plan::End(why) => Ok(match detach::end(node, journal, deadline)? {
+            Ending::Undecided(answer) => {
+                let why = format!("{why}; unbound and held until the API server says what became of its PodEIP");
+                Outcome::Undecided { why, answer }
+            }
+            what => Outcome::Done { what, why },
+        }),
     }
 }
 

@@ -41,6 +41,8 @@ pub enum Fate {
 pub enum Ending {
     /// Unbound and kept for the pod's next sandbox.
     Held(String),
+    /// Unbound and kept, because the API server did not say what became of the pod: its answer.
+    Undecided(String),
     /// Unbound; the EIP stays, for this reason, and the record is gone.
     Kept(String),
     /// Unbound and released; the record is gone.
@@ -66,7 +68,7 @@ pub fn detach(node: &Node, container_id: &ContainerId, ifname: &str, verb: Deadl
 pub fn end(node: &Node, mut journal: Journal, deadline: Deadline) -> Result<Ending, Failure> {
     let outcome = take_away(node, &mut journal, deadline);
     match &outcome {
-        Ok(Ending::Held(_)) => {}
+        Ok(Ending::Held(_) | Ending::Undecided(_)) => {}
         Ok(_) => journal.forget()?,
         Err(failure) if failure.kind == Kind::LocalState => {}
         Err(failure) => {
@@ -154,10 +156,8 @@ pub fn conclude(
     deadline: Deadline,
 ) -> Result<Ending, Failure> {
     match fate {
-        Fate::Wanted => return hold(journal, "for the pod's next sandbox".into()),
-        Fate::Unknown(reason) => {
-            return hold(journal, format!("until the API server says what became of the pod ({reason})"));
-        }
+        Fate::Wanted => return hold(journal, Ending::Held("for the pod's next sandbox".into())),
+        Fate::Unknown(answer) => return hold(journal, Ending::Undecided(answer.clone())),
         Fate::Terminating | Fate::Over(_) => {}
     }
     resolve_intent(node, journal, deadline)?;
@@ -184,7 +184,7 @@ pub fn conclude(
     })
 }
 
-fn hold(journal: &mut Journal, why: String) -> Result<Ending, Failure> {
+fn hold(journal: &mut Journal, ending: Ending) -> Result<Ending, Failure> {
     let record = journal.record();
     if record.eip.is_none() && record.allocation.is_none() {
         return Ok(Ending::Nothing);
@@ -192,7 +192,7 @@ fn hold(journal: &mut Journal, why: String) -> Result<Ending, Failure> {
     if record.eip.is_some() && record.phase != Phase::Held {
         journal.save(|record| record.phase = Phase::Held)?;
     }
-    Ok(Ending::Held(why))
+    Ok(ending)
 }
 
 /// An intent without an EIP: the allocation may have been carried out and its answer lost. The
