@@ -73,6 +73,7 @@ fn row(finding: &Finding) -> Vec<String> {
 fn done(what: &Ending, why: &str) -> (String, String) {
     match what {
         Ending::Held(until) => ("held".into(), format!("{why}; unbound and held {until}")),
+        Ending::Undecided(answer) => ("held".into(), format!("{why}; {answer}")),
         Ending::Kept(reason) => ("kept".into(), format!("{why}; {reason}")),
         Ending::Released(_) => ("released".into(), why.into()),
         Ending::Nothing => ("forgotten".into(), format!("{why}; it had no EIP")),

@@ -18,7 +18,8 @@ use crate::eip::node::Paths;
 /// A directory of network configuration that cannot be read, and a stanza of ours that cannot be
 /// used, unless the options make it needless.
 pub fn resolve(options: &PathOptions) -> anyhow::Result<Paths> {
-    if let (Some(config), Some(kubeconfig), Some(state_dir)) = (&options.config, &options.kubeconfig, &options.state_dir)
+    if let (Some(config), Some(kubeconfig), Some(state_dir)) =
+        (&options.config, &options.kubeconfig, &options.state_dir)
     {
         return Ok(Paths {
             settings: config.clone(),
@@ -47,10 +48,7 @@ pub fn state_directory(options: &PathOptions) -> anyhow::Result<PathBuf> {
 
 /// Our stanza in the first list that has one, in the order in which runtimes read the directory;
 /// the defaults when there is none.
-fn stanza_in(
-    directory: &Path,
-    accept: impl Fn(Reading) -> Result<Stanza, CniError>,
-) -> anyhow::Result<Stanza> {
+fn stanza_in(directory: &Path, accept: impl Fn(Reading) -> Result<Stanza, CniError>) -> anyhow::Result<Stanza> {
     for path in lists_in(directory)? {
         let Some(ours) = read_list(&path).as_ref().and_then(our_stanza).map(Value::to_string) else { continue };
         let reading = Reading::of(&Keys::new(ours.as_bytes())?);
@@ -65,7 +63,10 @@ fn lists_in(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
         Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => {
             return Err(error).with_context(|| {
-                format!("cannot read {}; name the files with --config, --kubeconfig and --state-dir", directory.display())
+                format!(
+                    "cannot read {}; name the files with --config, --kubeconfig and --state-dir",
+                    directory.display()
+                )
             });
         }
     };

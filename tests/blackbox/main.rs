@@ -2,6 +2,7 @@
 
 mod commands;
 mod containerd;
+mod kubeconfigs;
 mod lifecycle;
 mod many;
 mod named;
