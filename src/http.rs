@@ -78,6 +78,7 @@ impl Http {
     /// # Errors
     /// A client certificate that does not belong to its key, or a key of an unsupported kind.
     pub fn new(trust: Trust, identity: Option<Identity>) -> Result<Self, rustls::Error> {
+        resolve_names_without_plugins();
         let roots = match trust {
             Trust::Public => RootCerts::WebPki,
             Trust::Only(authorities) => RootCerts::Specific(Arc::new(authorities.iter().map(owned).collect())),
@@ -195,6 +196,27 @@ fn never_connected(cause: &io::Error) -> bool {
                 | io::ErrorKind::NotFound
         )
 }
+
+/// In a static executable glibc would load the NSS modules that the host's nsswitch.conf names
+/// (`resolve`, `myhostname`, …), and these crash in a process of another glibc. Names are looked up
+/// only through an [`Http`], so the first one comes early enough.
+#[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
+fn resolve_names_without_plugins() {
+    use std::ffi::{c_char, c_int};
+
+    unsafe extern "C" {
+        fn __nss_configure_lookup(database: *const c_char, services: *const c_char) -> c_int;
+    }
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    // SAFETY: both texts end with a zero byte and live for ever. The call may not run beside a
+    // lookup, and there is none before the first `Http` is made, which waits for this.
+    ONCE.call_once(|| unsafe {
+        __nss_configure_lookup(c"hosts".as_ptr(), c"files dns".as_ptr());
+    });
+}
+
+#[cfg(not(all(target_env = "gnu", target_feature = "crt-static")))]
+fn resolve_names_without_plugins() {}
 
 /// ureq's own resolver starts a thread per connection once a timeout is set, even for an address;
 /// most of our hosts (metadata, API server) are addresses.

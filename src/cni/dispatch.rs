@@ -10,11 +10,12 @@ use super::version;
 use crate::eip::failure::{Failure, Kind};
 use crate::eip::node::Paths;
 use crate::eip::verbs::{self, Called, PodName};
-use crate::logging;
+use crate::{logging, net};
 
 /// Serves one call: `CNI_*` from `variable`, the configuration from `stdin`, the answer to `stdout`.
 pub fn run(variable: impl Fn(&str) -> Option<String>, stdin: &mut dyn Read, stdout: &mut dyn Write) -> ExitCode {
-    let outcome = request::read(variable, stdin).and_then(|request| serve(&request));
+    let any_netns = variable("CNI_NETNS_OVERRIDE").is_some_and(|text| text == "1" || text.eq_ignore_ascii_case("true"));
+    let outcome = request::read(&variable, stdin).and_then(|request| serve(&request, any_netns));
     let printed = match &outcome {
         Ok(answer) => stdout.write_all(answer.as_bytes()).and_then(|()| stdout.flush()),
         Err(error) => error.print(stdout),
@@ -25,20 +26,32 @@ pub fn run(variable: impl Fn(&str) -> Option<String>, stdin: &mut dyn Read, stdo
     }
 }
 
-/// Makes a panic an answer that the runtime can show, instead of a signal without a word.
+/// Makes a panic an answer that the runtime can show, instead of a signal without a word. DEL then
+/// succeeds: its failure would keep the primary plugin from its DEL, and the record is still there
+/// for the next round.
 pub fn answer_panics() {
-    std::panic::set_hook(Box::new(|panic| {
+    let deleting = std::env::var_os("CNI_COMMAND").is_some_and(|command| command == "DEL");
+    std::panic::set_hook(Box::new(move |panic| {
+        if !deleting {
+            let error = CniError::new(Code::Internal, "podeip broke off on a fault of its own; please report it")
+                .with_details(panic.to_string());
+            // Nothing is left to do when stdout is gone too.
+            let _ = error.print(&mut io::stdout());
+        }
+        // After the answer: logging may be what broke.
         log::error!("{panic}");
-        let error = CniError::new(Code::Internal, "podeip broke off on a fault of its own; please report it")
-            .with_details(panic.to_string());
-        // Nothing is left to do when stdout is gone too.
-        let _ = error.print(&mut io::stdout());
-        std::process::exit(1);
+        std::process::exit(i32::from(!deleting));
     }));
 }
 
-fn serve(request: &Request) -> Result<String, CniError> {
+/// `any_netns` lifts the rule that a sandbox is never in the network namespace of the plugin.
+fn serve(request: &Request, any_netns: bool) -> Result<String, CniError> {
     logging::init(&request.stanza.log_file, request.stanza.log_level);
+    let hosts_netns = !any_netns && net::own_netns(&request.netns);
+    // As in Go's plugin library, DEL does its work first.
+    if hosts_netns && request.command != Command::Del {
+        return Err(not_a_sandbox(request));
+    }
     let answering = |failure: Failure| answer(failure).answering(Some(request.command), Some(&request.cni_version));
     let paths = Paths {
         settings: request.stanza.config.clone(),
@@ -57,6 +70,9 @@ fn serve(request: &Request) -> Result<String, CniError> {
         }
     }
     .map_err(answering)?;
+    if hosts_netns {
+        return Err(not_a_sandbox(request));
+    }
     match (&request.prev_result, request.command) {
         (Some(result), Command::Add) => Ok(format!("{}\n", result.json())),
         _ => Ok(String::new()),
@@ -80,6 +96,13 @@ fn called<'a>(request: &'a Request, paths: &'a Paths, result_ip: &'a dyn Fn() ->
         },
         result_ip,
     }
+}
+
+fn not_a_sandbox(request: &Request) -> CniError {
+    let msg = format!("CNI_NETNS {} is the plugin's own network namespace, not a sandbox's", request.netns);
+    CniError::new(Code::InvalidNetns, msg)
+        .with_details("set CNI_NETNS_OVERRIDE=1 if this is meant")
+        .answering(Some(request.command), Some(&request.cni_version))
 }
 
 fn answer(failure: Failure) -> CniError {

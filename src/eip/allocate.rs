@@ -58,6 +58,7 @@ pub fn allocate(
             wanted
         }
     };
+    let mut token_renewed = false;
     loop {
         let token = journal.record().client_token.clone();
         let error = match cloud.allocate_eip(&sending, &token, deadline) {
@@ -78,7 +79,9 @@ pub fn allocate(
                 notices.push(plainer(&error));
                 Some(plain)
             }
-            None if error.class() == Class::TokenMisuse => Some(sending),
+            None if error.class() == Class::TokenMisuse && !std::mem::replace(&mut token_renewed, true) => {
+                Some(sending)
+            }
             None if error.class() == Class::Conflict && deadline.sleep(CONFLICT_PAUSE) => Some(sending),
             None => None,
         };
@@ -124,7 +127,11 @@ fn allocated_now(journal: &mut Journal, allocated: Allocated) -> Result<(), Fail
 
 /// Records an EIP that an earlier try allocated.
 pub fn adopt(journal: &mut Journal, eip: &Eip) -> Result<(), Failure> {
-    allocated_now(journal, Allocated { id: eip.id.clone(), address: eip.address })
+    journal.save(|record| {
+        record.phase = Phase::Allocated;
+        record.eip = Some(AttachedEip { id: eip.id.clone(), address: eip.address, kind: EipKind::Auto });
+        record.bandwidth_package = eip.bandwidth_package.clone();
+    })
 }
 
 fn next_generation(

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use crate::cloud::Eip;
 use crate::deadline::Deadline;
 use crate::eip::allocate::{allocate, allocation};
@@ -11,7 +9,7 @@ use crate::eip::bind::{self, Bound};
 use crate::eip::contest::{self, Occupancy};
 use crate::eip::detach;
 use crate::eip::failure::{Failure, Kind};
-use crate::eip::journal::Journal;
+use crate::eip::journal::{Journal, new_record};
 use crate::eip::node::{Node, panicked};
 use crate::eip::owner::{self, OwnerTags};
 use crate::eip::package;
@@ -20,9 +18,9 @@ use crate::eip::request::{Notice, Requested, Source};
 use crate::eip::sandbox::Sandbox;
 use crate::eip::surroundings::Surroundings;
 use crate::kube::{Pod, PodEip};
-use crate::names::EipKind;
-use crate::net;
-use crate::state::format::{AttachedEip, Attachment, Phase};
+use crate::names::{BandwidthPackageId, EipKind};
+use crate::settings::Settings;
+use crate::state::format::{AttachedEip, Phase};
 use crate::strategy::Strategy;
 
 /// Kept from the verb's time for undoing a failed try: one unbinding call and a few looks.
@@ -30,6 +28,28 @@ const ROLLBACK_TIME: Duration = Duration::from_secs(8);
 
 /// An EIP may vanish, be freed or be cleared away under us this often before ADD gives up.
 const BIND_TRIES: usize = 4;
+
+/// The time of one ADD: `work` ends early enough that a failed try is undone and told before the
+/// whole, `verb`, is over.
+#[derive(Clone, Copy, Debug)]
+pub struct Time {
+    pub work: Deadline,
+    pub verb: Deadline,
+}
+
+impl Time {
+    pub fn of(settings: &Settings) -> Self {
+        let verb = Deadline::after(settings.add_timeout);
+        Self { work: verb.keeping(ROLLBACK_TIME.min(settings.add_timeout / 4)), verb }
+    }
+}
+
+/// Whether the pod's events carry a failure already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    Already,
+    NotYet,
+}
 
 /// Gives the sandbox its EIP: when this returns `Ok`, it is bound and published.
 ///
@@ -44,17 +64,22 @@ pub fn attach(
     sandbox: &Sandbox,
     requested: Requested,
     known_pod: Option<Pod>,
-    verb: Deadline,
-) -> Result<(), Failure> {
-    let work = verb.keeping(ROLLBACK_TIME.min(node.settings.add_timeout / 4));
-    let _lock = node.store.lock_pod(&sandbox.pod.namespace, &sandbox.pod.name, work)?;
-    let mut attempt = Attempt::begin(node, sandbox, requested, work)?;
-    let outcome = attempt.run(known_pod);
-    if let Err(failure) = &outcome {
-        attempt.undo(failure, verb);
-    }
-    outcome
+    time: Time,
+) -> Result<(), (Failure, Told)> {
+    let untold = |failure| (failure, Told::NotYet);
+    let locked = node.store.lock_pod(&sandbox.pod.namespace, &sandbox.pod.name, time.work);
+    let _lock = locked.map_err(|error| untold(error.into()))?;
+    // An orphan that waited for the lock must not take the EIP from the pod's next sandbox.
+    sandbox.still_there().map_err(untold)?;
+    let mut attempt = Attempt::begin(node, sandbox, requested, time.work).map_err(untold)?;
+    attempt.run(known_pod).map_err(|failure| {
+        let told = attempt.undo(&failure, time.verb);
+        (failure, told)
+    })
 }
+
+/// An EIP and the bandwidth package it is in.
+type FoundEip = (AttachedEip, Option<BandwidthPackageId>);
 
 struct Attempt<'a> {
     node: &'a Node,
@@ -88,28 +113,24 @@ impl<'a> Attempt<'a> {
     }
 
     fn run(&mut self, known_pod: Option<Pod>) -> Result<(), Failure> {
-        let sandbox_was_there = net::netns_exists(&self.sandbox.netns);
+        self.pod = known_pod.clone();
         let buying = matches!(self.requested.wish.source, Source::Allocate(_)) && self.journal.record().eip.is_none();
         let around = Surroundings::read(self.node, self.sandbox, known_pod, buying, self.deadline)?;
         self.pod = Some(around.pod.clone());
         self.claim = around.pod_eip.clone();
         self.settle_strategy(&around.pod);
         self.settle_earlier_wish(&around)?;
-        let mut freshly_bought = self.obtain(&around)?;
+        self.obtain(&around)?;
         for _ in 0..BIND_TRIES {
-            match self.bind_and_claim(&around, freshly_bought)? {
+            self.sandbox.still_there()?;
+            match self.bind_and_claim(&around)? {
                 Bound::Yes(eip) => {
-                    if sandbox_was_there && !net::netns_exists(&self.sandbox.netns) {
-                        return Err(Failure::new(
-                            Kind::TryAgain,
-                            "the sandbox went away while its EIP was being bound",
-                        ));
-                    }
+                    self.sandbox.still_there()?;
                     return self.finish(&around, &eip);
                 }
                 Bound::Vanished => {
                     self.forget_vanished()?;
-                    freshly_bought = self.obtain(&around)?;
+                    self.obtain(&around)?;
                 }
                 Bound::Elsewhere(eip) => self.contest(&around, &eip)?,
                 Bound::Occupied(eip) => {
@@ -145,8 +166,13 @@ impl<'a> Attempt<'a> {
         self.requested.wish.strategy = Strategy::Follow;
     }
 
-    /// Undoes what an earlier try of this pod did for another wish or another address.
+    /// Undoes what an earlier try of this pod did for another wish or another address, or was
+    /// about to undo itself.
     fn settle_earlier_wish(&mut self, around: &Surroundings) -> Result<(), Failure> {
+        if matches!(self.requested.wish.source, Source::Named(_)) {
+            // The user's EIP takes the place of one that may have been bought without an answer.
+            detach::resolve_intent(self.node, &mut self.journal, self.deadline)?;
+        }
         let record = self.journal.record();
         let fits = match (&self.requested.wish.source, &record.eip) {
             (_, None) => true,
@@ -154,7 +180,9 @@ impl<'a> Attempt<'a> {
             (Source::Allocate(_), Some(eip)) => eip.kind == EipKind::Auto,
         };
         let moved = record.binding.as_ref().is_some_and(|binding| *binding != around.binding);
-        if !fits || moved {
+        // The call that unbinds may still be on its way, and would undo a new binding.
+        let unbinding = record.phase == Phase::Unbinding;
+        if !fits || moved || unbinding {
             detach::unbind_recorded(self.node.cloud()?, &mut self.journal, self.deadline)?;
         }
         if fits {
@@ -165,38 +193,38 @@ impl<'a> Attempt<'a> {
         self.journal.save(|record| *record = fresh)
     }
 
-    /// Sees to it that the record has an EIP. True when it was allocated a moment ago.
-    fn obtain(&mut self, around: &Surroundings) -> Result<bool, Failure> {
+    /// Sees to it that the record has an EIP.
+    fn obtain(&mut self, around: &Surroundings) -> Result<(), Failure> {
         let strategy = self.requested.wish.strategy;
         match self.requested.wish.source.clone() {
             Source::Named(id) => {
                 self.refuse_to_orphan(self.claim.as_ref())?;
-                self.hold(AttachedEip { id, address: None, kind: EipKind::Static }, strategy)?;
-                Ok(false)
+                self.hold((AttachedEip { id, address: None, kind: EipKind::Static }, None), strategy)
             }
             Source::Allocate(parameters) => {
-                if let Some(eip) = self.eip_of_this_pod(around)? {
-                    self.hold(eip, strategy)?;
-                    return Ok(false);
+                if let Some(found) = self.eip_of_this_pod(around)? {
+                    return self.hold(found, strategy);
                 }
                 let node_name = around.pod.node.clone().unwrap_or_default();
                 let wanted = allocation(&parameters, self.cluster, &self.sandbox.pod, &node_name);
                 self.journal.save(|record| record.strategy = strategy)?;
                 let cloud = self.node.cloud()?;
-                allocate(cloud, self.cluster, &mut self.journal, wanted, self.deadline, &mut self.requested.notices)?;
-                Ok(true)
+                allocate(cloud, self.cluster, &mut self.journal, wanted, self.deadline, &mut self.requested.notices)
             }
         }
     }
 
     /// The EIP that this pod already has or inherits, so that none is bought.
-    fn eip_of_this_pod(&self, around: &Surroundings) -> Result<Option<AttachedEip>, Failure> {
-        if let Some(eip) = &self.journal.record().eip {
-            return Ok(Some(eip.clone()));
+    fn eip_of_this_pod(&self, around: &Surroundings) -> Result<Option<FoundEip>, Failure> {
+        let record = self.journal.record();
+        if let Some(eip) = &record.eip {
+            return Ok(Some((eip.clone(), record.bandwidth_package.clone())));
         }
-        let auto = |eip: &Eip| AttachedEip { id: eip.id.clone(), address: eip.address, kind: EipKind::Auto };
+        let found = |eip: &Eip, kind| {
+            (AttachedEip { id: eip.id.clone(), address: eip.address, kind }, eip.bandwidth_package.clone())
+        };
         match contest::judge_occupant(around.occupant.clone(), self.cluster, self.sandbox)? {
-            Occupancy::Own(eip) => return Ok(Some(auto(&eip))),
+            Occupancy::Own(eip) => return Ok(Some(found(&eip, EipKind::Auto))),
             Occupancy::Stale(eip) => {
                 let cloud = self.node.cloud()?;
                 contest::clear_occupant(cloud, &eip, self.cluster, self.sandbox, &around.binding, self.deadline)?;
@@ -212,8 +240,10 @@ impl<'a> Attempt<'a> {
             return Ok(None);
         }
         // A PodEIP may name an EIP that was released behind its back; then one is bought.
-        let eip = self.node.cloud()?.eip(&pod_eip.spec.allocation_id, self.deadline)?;
-        Ok(eip.as_ref().map(auto))
+        let Some(eip) = self.node.cloud()?.eip(&pod_eip.spec.allocation_id, self.deadline)? else { return Ok(None) };
+        // One that other tools or people wrote proves nothing, and what we did not buy is never released.
+        let bought = owner::is_ours(&eip, self.cluster) || pod_eip.pod_uid().is_some();
+        Ok(Some(found(&eip, if bought { EipKind::Auto } else { EipKind::Static })))
     }
 
     /// A PodEIP that keeps an EIP is the only claim to it: it is not overwritten with another.
@@ -231,7 +261,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    fn hold(&mut self, eip: AttachedEip, strategy: Strategy) -> Result<(), Failure> {
+    fn hold(&mut self, (eip, package): FoundEip, strategy: Strategy) -> Result<(), Failure> {
         let record = self.journal.record();
         let known = record.eip.as_ref().is_some_and(|recorded| recorded.id == eip.id);
         if known && record.strategy == strategy {
@@ -242,14 +272,16 @@ impl<'a> Attempt<'a> {
             if !known {
                 record.phase = Phase::Allocated;
                 record.eip = Some(eip);
+                record.bandwidth_package = package;
             }
         })
     }
 
     /// Binds while the PodEIP is written: neither needs the other.
-    fn bind_and_claim(&mut self, around: &Surroundings, fresh: bool) -> Result<Bound, Failure> {
+    fn bind_and_claim(&mut self, around: &Surroundings) -> Result<Bound, Failure> {
         let (cloud, kube) = (self.node.cloud()?, self.node.kube()?);
-        package::join_wished(cloud, &mut self.journal, &self.requested.wish, self.deadline)?;
+        let Requested { wish, notices } = &mut self.requested;
+        package::join_wished(cloud, &mut self.journal, wish, notices, self.deadline)?;
         self.journal.save(|record| {
             record.phase = Phase::Binding;
             record.binding = Some(around.binding.clone());
@@ -259,11 +291,16 @@ impl<'a> Attempt<'a> {
             return Err(Failure::new(Kind::LocalState, format!("the record of pod {} lost its EIP", record.pod)));
         };
         let mut tags = OwnerTags::wanted(&record, self.cluster, around.pod.node.as_deref().unwrap_or_default());
+        // An earlier process may have bought it a moment ago.
+        let fresh = eip.kind == EipKind::Auto;
         let deadline = self.deadline;
         let (bound, claimed) = std::thread::scope(|scope| {
             let claim = scope.spawn(|| publish::claim(kube, &around.pod, &record, existing, deadline));
             let mut mend = |eip: &Eip| tags.mend(cloud, eip, deadline);
             let bound = bind::bind(cloud, &eip.id, &around.binding, fresh, deadline, &mut mend);
+            if let Ok(Bound::Yes(eip)) = &bound {
+                mend(eip);
+            }
             (bound, claim.join().map_err(|_| panicked("writing the PodEIP")))
         });
         self.claim = Some(claimed??);
@@ -309,8 +346,8 @@ impl<'a> Attempt<'a> {
             record.published = true;
             record.last_error = None;
         })?;
-        publish::tell_notices(kube, &around.pod, &self.requested.notices, self.deadline);
-        publish::announce(kube, &around.pod, eip, &around.binding.eni, self.deadline);
+        let outcome = publish::outcome(eip, &around.binding.eni);
+        publish::tell(kube, &around.pod, &outcome, &self.requested.notices, self.deadline);
         log::info!(
             "pod {}: {} is bound to {} on {}",
             self.sandbox.pod,
@@ -321,66 +358,41 @@ impl<'a> Attempt<'a> {
         Ok(())
     }
 
-    /// Unbinds what this try may have bound and keeps the EIP for the next try of the same pod.
-    fn undo(&mut self, failure: &Failure, verb: Deadline) {
-        if self.journal.on_disk()
-            && let Err(error) = self.undo_recorded(failure, verb)
-        {
-            log::error!("pod {}: undoing the failed try: {error}", self.sandbox.pod);
-        }
-        if failure.kind == Kind::EipUnavailable
-            && let Err(error) = self.withdraw_claim(verb)
-        {
-            log::error!("pod {}: its PodEIP names an EIP that it did not get: {error}", self.sandbox.pod);
-        }
-        if let (Some(pod), Ok(kube)) = (&self.pod, self.node.kube()) {
-            publish::tell_notices(kube, pod, &self.requested.notices, verb);
-        }
-    }
-
-    /// A named EIP that the pod did not get is not its own: a PodEIP that says so would spare it
-    /// from others who may have it. One that was ever published is left to the pod's end.
-    fn withdraw_claim(&self, deadline: Deadline) -> Result<(), Failure> {
-        let record = self.journal.record();
-        let named = record.eip.as_ref().is_some_and(|eip| eip.kind == EipKind::Static);
-        match &self.claim {
-            Some(claim) if named && claim.status.is_none() && publish::is_claim_of(claim, record) => {
-                Ok(self.node.kube()?.delete_pod_eip(claim, deadline)?)
+    /// Unbinds what this try may have bound, keeps the EIP for the next try of the same pod, and
+    /// tells meanwhile.
+    fn undo(&mut self, failure: &Failure, verb: Deadline) -> Told {
+        let Self { node, sandbox, requested, journal, pod, claim, .. } = self;
+        std::thread::scope(|scope| {
+            let told = match (pod, node.kube()) {
+                (Some(pod), Ok(kube)) => {
+                    let warning = publish::warning(publish::FAILED, failure);
+                    scope.spawn(move || publish::tell(kube, pod, &warning, &requested.notices, verb));
+                    Told::Already
+                }
+                _ => Told::NotYet,
+            };
+            if journal.on_disk()
+                && let Err(error) = undo_recorded(node, journal, failure, verb)
+            {
+                log::error!("pod {}: undoing the failed try: {error}", sandbox.pod);
             }
-            _ => Ok(()),
-        }
-    }
-
-    fn undo_recorded(&mut self, failure: &Failure, verb: Deadline) -> Result<(), Failure> {
-        let text = failure.to_string();
-        self.journal.save(|record| record.last_error = Some(text))?;
-        if self.journal.record().binding.is_some() {
-            detach::unbind_recorded(self.node.cloud()?, &mut self.journal, verb)?;
-        }
-        Ok(())
+            if failure.kind == Kind::EipUnavailable
+                && let Err(error) =
+                    node.kube().and_then(|kube| publish::withdraw(kube, journal.record(), claim.as_ref(), verb))
+            {
+                log::error!("pod {}: its PodEIP names an EIP that it did not get: {error}", sandbox.pod);
+            }
+            told
+        })
     }
 }
 
-/// A record without an EIP. `generation` must be beyond that of any EIP this pod ever had, or the
-/// token would bring that one back.
-fn new_record(cluster: &str, sandbox: &Sandbox, generation: u32) -> Attachment {
-    let now = Timestamp::now();
-    Attachment {
-        container_id: sandbox.container_id.clone(),
-        ifname: sandbox.ifname.clone(),
-        netns: sandbox.netns.clone(),
-        pod: sandbox.pod.clone(),
-        phase: Phase::Intent,
-        client_token: owner::client_token(cluster, &sandbox.pod.uid, &sandbox.ifname, generation),
-        generation,
-        allocation: None,
-        eip: None,
-        binding: None,
-        strategy: Strategy::Follow,
-        bandwidth_package: None,
-        published: false,
-        created_at: now,
-        updated_at: now,
-        last_error: None,
+fn undo_recorded(node: &Node, journal: &mut Journal, failure: &Failure, verb: Deadline) -> Result<(), Failure> {
+    let text = failure.to_string();
+    let noted = journal.save(|record| record.last_error = Some(text));
+    // Not being able to note it is no reason to leave it bound.
+    if journal.record().binding.is_some() {
+        detach::unbind_recorded(node.cloud()?, journal, verb)?;
     }
+    noted
 }

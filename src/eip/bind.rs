@@ -18,7 +18,7 @@ const SLOWEST_POLL: Duration = Duration::from_secs(2);
 
 /// How long a change that was accepted may stay invisible: until then `Available` after an
 /// accepted association means "not yet", and an unknown id may be an EIP allocated a moment ago.
-pub const READ_LAG: Duration = Duration::from_secs(2);
+pub(super) const READ_LAG: Duration = Duration::from_secs(2);
 
 /// Growing pauses between looks at the cloud.
 struct Polls(Duration);
@@ -53,7 +53,7 @@ pub fn whereabouts(eip: &Eip) -> String {
     let place = match (&eip.instance_id, eip.private_ip) {
         (Some(instance), Some(address)) => format!("bound to {instance} ({address})"),
         (Some(instance), None) => format!("bound to {instance}"),
-        (None, _) => format!("{:?}", eip.status),
+        (None, _) => eip.status.to_string(),
     };
     match (eip.tags.get(super::owner::TAG_NAMESPACE), eip.tags.get(super::owner::TAG_POD)) {
         (Some(namespace), Some(pod)) => format!("{place}, allocated for pod {namespace}/{pod}"),
@@ -144,7 +144,8 @@ fn wait_bound(
         observe(&eip);
         match eip.status {
             EipStatus::InUse if sits_on(&eip, binding) => return Ok(Step::Done(Bound::Yes(Box::new(eip)))),
-            EipStatus::InUse => return Ok(Step::Done(Bound::Elsewhere(Box::new(eip)))),
+            // What it was on before may be shown for a while.
+            EipStatus::InUse if shown_by.passed() => return Ok(Step::Done(Bound::Elsewhere(Box::new(eip)))),
             // Accepted and then fallen back: ask again.
             EipStatus::Available if shown_by.passed() => return Ok(Step::Again),
             EipStatus::Releasing => return Ok(Step::Done(Bound::Vanished)),
@@ -190,18 +191,20 @@ pub enum Unbound {
     Elsewhere(String),
 }
 
-/// Until when `Available` is not believed of an EIP whose record says so: a binding that was asked
-/// for by a process that died may show up late.
+/// Until when it is not believed of an EIP that it is unbound: a binding that was asked for by a
+/// process that died may show up late.
 pub fn in_doubt_until(record: &Attachment) -> Deadline {
     let age = Timestamp::now().duration_since(record.updated_at).unsigned_abs();
     match record.phase {
-        Phase::Binding => Deadline::after(READ_LAG.saturating_sub(age)),
+        // Unbinding may have been begun in the midst of a binding.
+        Phase::Binding | Phase::Unbinding => Deadline::after(READ_LAG.saturating_sub(age)),
         _ => Deadline::after(Duration::ZERO),
     }
 }
 
 /// Takes `id` off `binding` and waits until the cloud shows it free. An EIP that sits on anything
-/// else is left alone. `Available` is believed once `in_doubt` has passed.
+/// else is left alone. Until `in_doubt` has passed, nothing but a sight of it on `binding` is
+/// believed.
 ///
 /// # Errors
 /// What no look at the cloud could settle before the deadline; the binding may then still stand.
@@ -215,12 +218,13 @@ pub fn unbind(
     let mut polls = Polls::new();
     let mut asked = false;
     loop {
-        let Some(eip) = cloud.eip(id, deadline)? else { return Ok(Unbound::Gone) };
-        match eip.status {
-            EipStatus::Available if in_doubt.passed() => return Ok(Unbound::Free),
-            EipStatus::Releasing => return Ok(Unbound::Gone),
-            EipStatus::InUse if !sits_on(&eip, binding) => return Ok(Unbound::Elsewhere(whereabouts(&eip))),
-            EipStatus::InUse if !asked => {
+        let seen = cloud.eip(id, deadline)?;
+        let on_binding = seen.as_ref().is_some_and(|eip| sits_on(eip, binding));
+        match seen.as_ref().map(|eip| &eip.status) {
+            None if in_doubt.passed() => return Ok(Unbound::Gone),
+            Some(EipStatus::Releasing) => return Ok(Unbound::Gone),
+            Some(EipStatus::Available) if in_doubt.passed() => return Ok(Unbound::Free),
+            Some(EipStatus::InUse) if on_binding && !asked => {
                 let token = ClientToken::random();
                 match cloud.unassociate_eip(id, &binding.eni, binding.private_ip, &token, deadline) {
                     Ok(()) => asked = true,
@@ -231,11 +235,36 @@ pub fn unbind(
                 }
             }
             // Still shown in use after an accepted call: lag, or a background failure to repeat.
-            EipStatus::InUse => asked = false,
+            Some(EipStatus::InUse) if on_binding => asked = false,
+            Some(EipStatus::InUse) if in_doubt.passed() => {
+                return Ok(Unbound::Elsewhere(seen.as_ref().map(whereabouts).unwrap_or_default()));
+            }
             _ => {}
         }
         if !polls.pause(deadline) {
             return Err(late(id, "free", binding));
+        }
+    }
+}
+
+/// Waits after a call that detaches `seen` from its holder until the cloud does not show it there
+/// any more. A detachment without effect is given up soon: the caller looks again.
+///
+/// # Errors
+/// [`Kind::TryAgain`] when it is still being detached at the deadline.
+pub fn wait_detached(cloud: &Cloud, seen: &Eip, deadline: Deadline) -> Result<(), Failure> {
+    let shown_by = Deadline::after(READ_LAG);
+    let mut polls = Polls::new();
+    loop {
+        if !polls.pause(deadline) {
+            return Err(Failure::new(Kind::TryAgain, format!("{} is still {}", seen.id, whereabouts(seen))));
+        }
+        let Some(now) = cloud.eip(&seen.id, deadline)? else { return Ok(()) };
+        let there = (&now.instance_id, now.private_ip) == (&seen.instance_id, seen.private_ip);
+        match now.status {
+            EipStatus::Unassociating => {}
+            EipStatus::InUse if there && !shown_by.passed() => {}
+            _ => return Ok(()),
         }
     }
 }

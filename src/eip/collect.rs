@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::deadline::Deadline;
 use crate::eip::detach::{self, Ending, Fate};
-use crate::eip::failure::Failure;
+use crate::eip::failure::{Failure, Kind};
 use crate::eip::journal::Journal;
 use crate::eip::node::Node;
 use crate::eip::reconcile::{Plan, plan};
@@ -136,9 +136,10 @@ pub fn collect_invalid(node: &Node, valid: &[(ContainerId, String)]) -> Result<(
         if named || net::netns_exists(&record.netns) || round.passed() {
             continue;
         }
-        let deadline = Deadline::after(node.settings.del_timeout);
+        let deadline = round.within(node.settings.del_timeout);
         match detach::detach(node, &record.container_id, &record.ifname, deadline) {
             Ok(ending) => log::info!("gc: pod {}: {ending:?}", record.pod),
+            Err(failure) if failure.kind == Kind::LocalState => return Err(failure),
             Err(failure) => log::warn!("gc: pod {} is left for the next round: {failure}", record.pod),
         }
     }

@@ -92,14 +92,15 @@ pub fn free_elsewhere(
         }
     }
     log::warn!("{} is taken from its holder for pod {}: {}", eip.id, sandbox.pod, whereabouts(eip));
-    match node.cloud()?.detach_eip(eip, &ClientToken::random(), deadline) {
+    let cloud = node.cloud()?;
+    match cloud.detach_eip(eip, &ClientToken::random(), deadline) {
         Err(error)
             if !error.outcome_unknown()
                 && !matches!(error.class(), Class::Gone | Class::TargetGone | Class::Conflict) =>
         {
             Err(error.into())
         }
-        _ => Ok(()),
+        _ => bind::wait_detached(cloud, eip, deadline),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::cloud::{Class, Cloud, EipStatus};
 use crate::deadline::Deadline;
 use crate::eip::allocate;
 use crate::eip::bind::{self, Unbound};
-use crate::eip::failure::{Failure, Kind};
+use crate::eip::failure::{Failure, Kind, chain};
 use crate::eip::journal::Journal;
 use crate::eip::node::{Node, panicked};
 use crate::eip::package;
@@ -51,17 +51,17 @@ pub enum Ending {
     Nothing,
 }
 
-/// DEL of one sandbox interface. Unknown is success.
+/// DEL of one sandbox interface, by `deadline`. Unknown is success.
 ///
 /// # Errors
 /// [`Kind::LocalState`] when the state cannot be written. Anything else that failed stays recorded
 /// for the next ADD on that address, the agent or `podeip gc`, and is returned for the log only.
-pub fn detach(node: &Node, container_id: &ContainerId, ifname: &str, verb: Deadline) -> Result<Ending, Failure> {
+pub fn detach(node: &Node, container_id: &ContainerId, ifname: &str, deadline: Deadline) -> Result<Ending, Failure> {
     let Some(seen) = find(&node.store, container_id, ifname)? else { return Ok(Ending::Nothing) };
-    let _lock = node.store.lock_pod(&seen.pod.namespace, &seen.pod.name, verb)?;
+    let _lock = node.store.lock_pod(&seen.pod.namespace, &seen.pod.name, deadline)?;
     // It may have been handed over to a newer sandbox while this DEL waited for the lock.
     let Some(record) = find(&node.store, container_id, ifname)? else { return Ok(Ending::Nothing) };
-    end(node, Journal::resume(&node.store, record), verb)
+    end(node, Journal::resume(&node.store, record), deadline)
 }
 
 /// Takes an attachment away and forgets it, unless its EIP is held. A failure stays recorded.
@@ -81,7 +81,8 @@ pub fn end(node: &Node, mut journal: Journal, deadline: Deadline) -> Result<Endi
 
 /// The record of one sandbox interface.
 pub fn find(store: &Store, container_id: &ContainerId, ifname: &str) -> Result<Option<Attachment>, Failure> {
-    Ok(store.attachments()?.into_iter().find(|record| record.is(container_id, ifname)))
+    let named = store.attachments_naming(container_id.as_str())?;
+    Ok(named.into_iter().find(|record| record.is(container_id, ifname)))
 }
 
 /// Unbinds and, according to the pod's fate, holds, keeps or releases. The caller holds the pod's
@@ -114,14 +115,14 @@ fn cluster_view(node: &Node, record: &Attachment, deadline: Deadline) -> (Fate, 
     }
     match kube.pod_eip(&record.pod.namespace, &record.pod.name, deadline) {
         Ok(pod_eip) => (fate, pod_eip),
-        Err(error) => (Fate::Unknown(Failure::from(error).to_string()), None),
+        Err(error) => (Fate::Unknown(chain(&error)), None),
     }
 }
 
 /// What the API server says of the pod of `record`.
 pub fn fate_of(kube: &Kube, record: &Attachment, deadline: Deadline) -> Fate {
     match kube.pod(&record.pod.namespace, &record.pod.name, deadline) {
-        Err(error) => Fate::Unknown(Failure::from(error).to_string()),
+        Err(error) => Fate::Unknown(chain(&error)),
         Ok(None) => Fate::Over("the pod is gone"),
         Ok(Some(pod)) if !pod.is_instance(&record.pod.uid) => Fate::Over("another pod has its name"),
         Ok(Some(pod)) if pod.finished() => Fate::Over("the pod has finished"),
@@ -134,8 +135,13 @@ pub fn fate_of(kube: &Kube, record: &Attachment, deadline: Deadline) -> Fate {
 pub fn unbind_recorded(cloud: &Cloud, journal: &mut Journal, deadline: Deadline) -> Result<(), Failure> {
     let record = journal.record();
     let (Some(eip), Some(binding)) = (record.eip.clone(), record.binding.clone()) else { return Ok(()) };
-    let in_doubt = bind::in_doubt_until(record);
-    journal.save(|record| record.phase = Phase::Unbinding)?;
+    let (phase, in_doubt) = (record.phase, bind::in_doubt_until(record));
+    let written = journal.save(|record| record.phase = Phase::Unbinding);
+    // A record that leaves the binding open already is true afterwards too: on a full disk a failed
+    // ADD is undone all the same.
+    if !matches!(phase, Phase::Binding | Phase::Unbinding) {
+        written?;
+    }
     match bind::unbind(cloud, &eip.id, &binding, in_doubt, deadline)? {
         Unbound::Free | Unbound::Gone => {}
         Unbound::Elsewhere(place) => log::warn!("{} was not unbound, because it is {place}", eip.id),
@@ -168,25 +174,28 @@ pub fn conclude(
         Some(taken) if !is_claim_of(taken, &record) && taken.pod_uid().is_some() => {
             return Ok(Ending::Kept(format!("{} now belongs to a newer pod {}", eip.id, record.pod)));
         }
-        Some(kept) if record.strategy.lasting() => {
+        // Its strategy can be edited, and a lasting one that is being deleted waits for this.
+        Some(kept) if kept.spec.strategy.lasting() && !kept.deleting => {
             publish::unpublish_binding(node.kube()?, kept, deadline)?;
-            return Ok(Ending::Kept(format!("{} stays with PodEIP {} ({})", eip.id, record.pod, record.strategy)));
+            let strategy = kept.spec.strategy;
+            return Ok(Ending::Kept(format!("{} stays with PodEIP {} ({strategy})", eip.id, record.pod)));
         }
         _ => {}
     }
-    release_recorded(node, journal, deadline)?;
+    let release = release_recorded(node, journal, deadline)?;
     if let Some(own) = claim {
         node.kube()?.delete_pod_eip(own, deadline)?;
     }
-    Ok(match eip.kind {
-        EipKind::Auto => Ending::Released(eip.id.clone()),
-        EipKind::Static => Ending::Kept(format!("{} was named by the pod and is never released", eip.id)),
+    Ok(match release {
+        Release::Done => Ending::Released(eip.id.clone()),
+        Release::NotOurs => Ending::Kept(format!("{} was named by the pod and is never released", eip.id)),
     })
 }
 
 fn hold(journal: &mut Journal, ending: Ending) -> Result<Ending, Failure> {
     let record = journal.record();
-    if record.eip.is_none() && record.allocation.is_none() {
+    // After an answered refusal the generation is kept: the next try needs a token of its own.
+    if record.eip.is_none() && record.allocation.is_none() && record.generation == 0 {
         return Ok(Ending::Nothing);
     }
     if record.eip.is_some() && record.phase != Phase::Held {
@@ -197,7 +206,7 @@ fn hold(journal: &mut Journal, ending: Ending) -> Result<Ending, Failure> {
 
 /// An intent without an EIP: the allocation may have been carried out and its answer lost. The
 /// owner tags find it; where they were ignored, the same token yields the same EIP again.
-fn resolve_intent(node: &Node, journal: &mut Journal, deadline: Deadline) -> Result<(), Failure> {
+pub fn resolve_intent(node: &Node, journal: &mut Journal, deadline: Deadline) -> Result<(), Failure> {
     let record = journal.record();
     let Some(sent) = record.allocation.clone().filter(|_| record.eip.is_none()) else { return Ok(()) };
     let (cloud, cluster) = (node.cloud()?, node.cluster()?);
@@ -213,10 +222,19 @@ fn resolve_intent(node: &Node, journal: &mut Journal, deadline: Deadline) -> Res
     }
 }
 
-/// Releases the recorded EIP if it is ours. Afterwards nothing of it is left in the cloud.
-pub fn release_recorded(node: &Node, journal: &mut Journal, deadline: Deadline) -> Result<(), Failure> {
+/// How the release of a recorded EIP ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// Nothing of it is left in the cloud.
+    Done,
+    /// The user's EIPs are never released.
+    NotOurs,
+}
+
+/// Releases the recorded EIP, which is not bound on our account any more, if it is ours.
+pub fn release_recorded(node: &Node, journal: &mut Journal, deadline: Deadline) -> Result<Release, Failure> {
     let record = journal.record();
-    let Some(eip) = record.eip.clone().filter(|eip| eip.kind == EipKind::Auto) else { return Ok(()) };
+    let Some(eip) = record.eip.clone().filter(|eip| eip.kind == EipKind::Auto) else { return Ok(Release::NotOurs) };
     let cloud = node.cloud()?;
     if record.phase != Phase::Releasing {
         journal.save(|record| record.phase = Phase::Releasing)?;
@@ -226,15 +244,16 @@ pub fn release_recorded(node: &Node, journal: &mut Journal, deadline: Deadline) 
     }
     let settled_by = Deadline::after(bind::READ_LAG);
     loop {
-        match cloud.release_eip(&eip.id, deadline) {
-            Ok(()) => return Ok(()),
-            Err(error) if error.class() == Class::Gone => return Ok(()),
-            Err(error) if error.class() == Class::Conflict && deadline.sleep(RELEASE_PAUSE) => {
-                if settled_by.passed() {
-                    refuse_in_use(cloud, &eip.id, deadline)?;
-                }
-            }
+        let error = match cloud.release_eip(&eip.id, deadline) {
+            Ok(()) => return Ok(Release::Done),
+            Err(error) if error.class() == Class::Conflict => error,
             Err(error) => return Err(error.into()),
+        };
+        if settled_by.passed() {
+            refuse_in_use(cloud, &eip.id, deadline)?;
+        }
+        if !deadline.sleep(RELEASE_PAUSE) {
+            return Err(error.into());
         }
     }
 }

@@ -100,8 +100,9 @@ impl From<CloudError> for Failure {
 
 impl From<KubeError> for Failure {
     fn from(error: KubeError) -> Self {
-        let kind = if error.not_answered() { Kind::TryAgain } else { Kind::Kubernetes };
-        // The cause tells a refused connection from a timeout and from a foreign certificate.
+        // A conflict is a refusal too, but the next try starts from what is there by then.
+        let passing = error.not_answered() || error.is_conflict();
+        let kind = if passing { Kind::TryAgain } else { Kind::Kubernetes };
         Self { kind, message: chain(&error), hint: error.hint() }
     }
 }
@@ -120,7 +121,7 @@ impl From<SettingsError> for Failure {
 
 impl From<StateError> for Failure {
     fn from(error: StateError) -> Self {
-        let kind = if matches!(error, StateError::Locked { .. }) { Kind::TryAgain } else { Kind::LocalState };
+        let kind = if error.retryable() { Kind::TryAgain } else { Kind::LocalState };
         Self::new(kind, chain(&error))
     }
 }
@@ -138,7 +139,7 @@ impl From<Refusal> for Failure {
 }
 
 /// An error and its causes in one line, outermost first.
-fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -20,7 +20,7 @@ pub fn stale_on(attachments: &[Attachment], container_id: &ContainerId, private_
     attachments.iter().filter(stale).cloned().collect()
 }
 
-/// Ends what stands in `stale`; at the least, nothing of it is bound afterwards.
+/// Ends what stands in `stale` by `deadline`; at the least, nothing of it is bound afterwards.
 ///
 /// # Errors
 /// [`Kind::TryAgain`] when a binding still stands: the pod must not start on that address.

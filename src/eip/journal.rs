@@ -6,9 +6,12 @@ use jiff::Timestamp;
 
 use crate::deadline::Deadline;
 use crate::eip::failure::Failure;
+use crate::eip::owner;
+use crate::eip::sandbox::Sandbox;
 use crate::names::ContainerId;
 use crate::state::Store;
 use crate::state::format::{Attachment, Phase};
+use crate::strategy::Strategy;
 
 /// The state lock is held for milliseconds; a holder that needs longer sits on a dying disk.
 pub const STATE_LOCK_WAIT: Duration = Duration::from_secs(5);
@@ -52,17 +55,13 @@ impl<'a> Journal<'a> {
     }
 
     /// Gives the record to a new sandbox of the same pod. A late DEL of the old sandbox then finds
-    /// nothing, and the old binding stays recorded until it is undone.
+    /// nothing. Phase, binding and their time stay: they say what the old sandbox may have left.
     pub fn hand_over(&mut self, container_id: &ContainerId, netns: &str) -> Result<(), Failure> {
         let (old_container, ifname) = (self.record.container_id.clone(), self.record.ifname.clone());
         let mut next = self.record.clone();
         next.container_id = container_id.clone();
         next.netns = netns.to_string();
         next.published = false;
-        if next.binding.is_some() {
-            next.phase = Phase::Unbinding;
-        }
-        next.updated_at = Timestamp::now();
         self.store.update(Deadline::after(STATE_LOCK_WAIT), |all| {
             all.retain(|other| !other.is(&old_container, &ifname));
             put(all, next.clone());
@@ -85,5 +84,29 @@ fn put(all: &mut Vec<Attachment>, record: Attachment) {
     match all.iter_mut().find(|other| other.is(&record.container_id, &record.ifname)) {
         Some(place) => *place = record,
         None => all.push(record),
+    }
+}
+
+/// A record without an EIP. `generation` must be beyond that of any EIP this pod ever had, or the
+/// token would bring that one back.
+pub fn new_record(cluster: &str, sandbox: &Sandbox, generation: u32) -> Attachment {
+    let now = Timestamp::now();
+    Attachment {
+        container_id: sandbox.container_id.clone(),
+        ifname: sandbox.ifname.clone(),
+        netns: sandbox.netns.clone(),
+        pod: sandbox.pod.clone(),
+        phase: Phase::Intent,
+        client_token: owner::client_token(cluster, &sandbox.pod.uid, &sandbox.ifname, generation),
+        generation,
+        allocation: None,
+        eip: None,
+        binding: None,
+        strategy: Strategy::Follow,
+        bandwidth_package: None,
+        published: false,
+        created_at: now,
+        updated_at: now,
+        last_error: None,
     }
 }

@@ -1,6 +1,7 @@
 //! Whose an EIP is: the owner tags it carries and the token that allocates it only once.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use sha1::{Digest, Sha1};
 
@@ -49,10 +50,17 @@ pub fn client_token(cluster: &str, uid: &PodUid, ifname: &str, generation: u32) 
     ClientToken::new(format!("podeip-{hex}"))
 }
 
+/// Tagging goes on beside the binding and is no reason to miss the verb's deadline.
+const TAG_TIME: Duration = Duration::from_secs(3);
+
+/// Tags are refused while the EIP's binding changes, so the end of it gets a try of its own.
+const TAG_TRIES: u32 = 2;
+
 /// The owner tags an EIP must carry, checked against what the cloud shows of it: endpoints of
 /// before July 2025 ignore tags that come with the allocation.
 pub struct OwnerTags {
     wanted: BTreeMap<String, String>,
+    tries_left: u32,
 }
 
 impl OwnerTags {
@@ -65,20 +73,21 @@ impl OwnerTags {
             }
             wanted.extend(tags(cluster, &record.pod, node));
         }
-        Self { wanted }
+        Self { wanted, tries_left: TAG_TRIES }
     }
 
-    /// Tags `eip` with what it lacks, once. An EIP without tags still has its record and its
-    /// PodEIP, so a refusal is reported and does not fail the pod.
+    /// Tags `eip` with what it lacks; called again, it repeats a try that failed. An EIP without
+    /// tags still has its record and its PodEIP, so a refusal is reported and does not fail the pod.
     pub fn mend(&mut self, cloud: &Cloud, eip: &Eip, deadline: Deadline) {
-        let wanted = std::mem::take(&mut self.wanted);
-        let missing: BTreeMap<_, _> =
-            wanted.into_iter().filter(|(key, value)| eip.tags.get(key) != Some(value)).collect();
-        if missing.is_empty() {
+        let mut missing = self.wanted.clone();
+        missing.retain(|key, value| eip.tags.get(key) != Some(value));
+        if missing.is_empty() || self.tries_left == 0 {
             return;
         }
-        if let Err(error) = cloud.tag_eips(std::slice::from_ref(&eip.id), &missing, deadline) {
-            log::error!("{} carries no owner tags, so the sweep cannot recognise it: {error}", eip.id);
+        self.tries_left -= 1;
+        match cloud.tag_eips(std::slice::from_ref(&eip.id), &missing, deadline.within(TAG_TIME)) {
+            Ok(()) => self.tries_left = 0,
+            Err(error) => log::error!("{} lacks owner tags, so the sweep cannot recognise it: {error}", eip.id),
         }
     }
 }

@@ -4,16 +4,24 @@ use std::time::Duration;
 
 use crate::cloud::{Class, Cloud};
 use crate::deadline::Deadline;
+use crate::eip::bind::READ_LAG;
 use crate::eip::failure::{Failure, Kind};
 use crate::eip::journal::Journal;
-use crate::eip::request::{Source, Wish};
+use crate::eip::request::{Notice, Source, Wish};
 use crate::names::{BandwidthPackageId, ClientToken, EipId, EipKind};
 
 /// A package takes one change at a time; the one in front of us needs about this long.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(500);
 
-/// Puts a newly allocated EIP into the package that the pod asks for.
-pub fn join_wished(cloud: &Cloud, journal: &mut Journal, wish: &Wish, deadline: Deadline) -> Result<(), Failure> {
+/// Puts an automatic EIP into the package that the pod asks for. One that is in another package
+/// stays there: like every parameter of an EIP that exists already, that is a notice.
+pub fn join_wished(
+    cloud: &Cloud,
+    journal: &mut Journal,
+    wish: &Wish,
+    notices: &mut Vec<Notice>,
+    deadline: Deadline,
+) -> Result<(), Failure> {
     let Source::Allocate(parameters) = &wish.source else { return Ok(()) };
     let Some(package) = &parameters.bandwidth_package else { return Ok(()) };
     let Some(eip) = journal.record().eip.clone() else { return Ok(()) };
@@ -21,18 +29,30 @@ pub fn join_wished(cloud: &Cloud, journal: &mut Journal, wish: &Wish, deadline: 
         return Ok(());
     }
     journal.save(|record| record.bandwidth_package = Some(package.clone()))?;
+    let visible_by = Deadline::after(READ_LAG);
     loop {
         match cloud.join_bandwidth_package(package, &eip.id, &ClientToken::random(), deadline) {
             Ok(()) => return Ok(()),
             Err(error) if error.class() == Class::Conflict && deadline.sleep(CONFLICT_PAUSE) => {}
+            // Not visible yet, or gone: binding it tells.
+            Err(error) if error.class() == Class::Gone => {
+                if visible_by.passed() || !deadline.sleep(CONFLICT_PAUSE) {
+                    return Ok(());
+                }
+            }
             Err(error) if error.class() == Class::AlreadyInPackage => {
-                return match cloud.eip(&eip.id, deadline)?.and_then(|eip| eip.bandwidth_package) {
-                    Some(other) if other != *package => Err(Failure::new(
-                        Kind::CloudRefused,
-                        format!("{} is in bandwidth package {other}, not in {package}", eip.id),
-                    )),
-                    _ => Ok(()),
-                };
+                let Some(seen) = cloud.eip(&eip.id, deadline)? else { return Ok(()) };
+                let Some(other) = seen.bandwidth_package.filter(|other| other != package) else { return Ok(()) };
+                notices.push(Notice {
+                    reason: "EIPInOtherPackage",
+                    message: format!("{} stays in bandwidth package {other}; the pod asks for {package}", eip.id),
+                    warning: true,
+                });
+                return journal.save(|record| record.bandwidth_package = Some(other));
+            }
+            Err(error) if error.class() == Class::TargetGone => {
+                let refused = Failure { kind: Kind::CloudRefused, ..error.into() };
+                return Err(refused.hinting("correct eip-common-bandwidth-package-id; it must be of this region"));
             }
             Err(error) => return Err(error.into()),
         }

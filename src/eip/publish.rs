@@ -8,14 +8,20 @@ use crate::deadline::Deadline;
 use crate::eip::failure::{Failure, Kind};
 use crate::eip::request::Notice;
 use crate::kube::{self, Event, Kube, NewPodEip, Pod, PodCondition, PodEip, PodEipSpec, PodEipStatus};
-use crate::names::EniId;
+use crate::names::{EipKind, EniId};
 use crate::state::format::{Attachment, Binding};
 
 /// The readiness gate of the systems that podeip replaces; their users' manifests list it.
 pub const READINESS_GATE: &str = "k8s.aliyun.com/eip";
 
-/// An event is worth a moment, not the verb's time.
+/// Writers of one PodEIP are few, so a conflict is over with the next try.
+const CLAIM_TRIES: u32 = 4;
+
+/// The events of one outcome are worth a moment in all, not the verb's time.
 const EVENT_TIME: Duration = Duration::from_secs(2);
+
+/// Event reason: a pod got no EIP.
+pub const FAILED: &str = "EIPFailed";
 
 /// The keys that carry the address, for every consumer that ever read one of them.
 const ADDRESS_KEYS: [&str; 3] = [
@@ -28,8 +34,11 @@ const ENI_KEY: &str = "network.alibabacloud.com/allocated-eni-id";
 
 /// Sees to it that the pod's PodEIP exists and names this attachment's EIP.
 ///
+/// `existing` is the PodEIP as it was seen last; another writer may have changed it meanwhile.
+///
 /// # Errors
-/// [`Kind::TryAgain`] when a PodEIP of that name is being deleted: it must be gone first.
+/// [`Kind::TryAgain`] when a PodEIP of that name is being deleted (it must be gone first), or was
+/// taken over by another instance of the pod.
 pub fn claim(
     kube: &Kube,
     pod: &Pod,
@@ -40,43 +49,49 @@ pub fn claim(
     let spec = spec_of(record)?;
     let uid = record.pod.uid.as_str();
     let marks = BTreeMap::from([(kube::POD_UID_ANNOTATION, Some(uid)), (kube::NODE_ANNOTATION, pod.node.as_deref())]);
-    let existing = match existing {
-        Some(existing) => existing,
-        None => {
-            let new = NewPodEip {
-                namespace: record.pod.namespace.clone(),
-                name: record.pod.name.clone(),
-                spec: spec.clone(),
-                annotations: marks
-                    .iter()
-                    .filter_map(|(key, value)| Some((key.to_string(), value.as_ref()?.to_string())))
-                    .collect(),
-            };
-            match kube.create_pod_eip(&new, deadline) {
-                Ok(created) => return Ok(created),
-                // Ours from a try whose answer was lost, or an older pod's.
-                Err(error) if error.is_already_exists() => {
-                    match kube.pod_eip(&record.pod.namespace, &record.pod.name, deadline)? {
-                        Some(existing) => existing,
-                        None => return Err(error.into()),
-                    }
+    let mut seen = existing;
+    for _ in 0..CLAIM_TRIES {
+        let written = match &seen {
+            None => kube.create_pod_eip(&new_pod_eip(record, &spec, &marks), deadline),
+            Some(own) if is_claim_of(own, record) && (own.deleting || own.spec == spec) => return Ok(own.clone()),
+            Some(going) if going.deleting => return Err(still_held(record, going)),
+            Some(current) => kube.update_pod_eip_spec(current, &spec, &marks, deadline),
+        };
+        match written {
+            Ok(claimed) => return Ok(claimed),
+            // Ours from a try whose answer was lost, an older pod's, or changed since it was seen.
+            Err(error) if error.is_already_exists() || error.is_conflict() => {
+                let found = kube.pod_eip(&record.pod.namespace, &record.pod.name, deadline)?;
+                let instance = |of: &Option<PodEip>| of.as_ref().and_then(PodEip::pod_uid);
+                let newcomer =
+                    instance(&found).filter(|uid| *uid != record.pod.uid && Some(uid) != instance(&seen).as_ref());
+                if seen.is_some() && newcomer.is_some() {
+                    return Err(error.into());
                 }
-                Err(error) => return Err(error.into()),
+                seen = found;
             }
+            Err(error) => return Err(error.into()),
         }
-    };
-    if existing.deleting {
-        return Err(Failure::new(
-            Kind::TryAgain,
-            format!("PodEIP {} is being deleted and still holds {}", record.pod, existing.spec.allocation_id),
-        )
-        .hinting("the pod gets its EIP as soon as that PodEIP is gone"));
     }
-    let unchanged = existing.spec == spec && existing.pod_uid().as_ref() == Some(&record.pod.uid);
-    if unchanged {
-        return Ok(existing);
+    Err(Failure::new(Kind::TryAgain, format!("PodEIP {} kept changing while it was written", record.pod)))
+}
+
+fn new_pod_eip(record: &Attachment, spec: &PodEipSpec, marks: &BTreeMap<&str, Option<&str>>) -> NewPodEip {
+    let set = |(key, value): (&&str, &Option<&str>)| Some((key.to_string(), value.as_ref()?.to_string()));
+    NewPodEip {
+        namespace: record.pod.namespace.clone(),
+        name: record.pod.name.clone(),
+        spec: spec.clone(),
+        annotations: marks.iter().filter_map(set).collect(),
     }
-    Ok(kube.update_pod_eip_spec(&existing, &spec, &marks, deadline)?)
+}
+
+fn still_held(record: &Attachment, going: &PodEip) -> Failure {
+    Failure::new(
+        Kind::TryAgain,
+        format!("PodEIP {} is being deleted and still holds {}", record.pod, going.spec.allocation_id),
+    )
+    .hinting("the pod gets its EIP as soon as that PodEIP is gone")
 }
 
 fn spec_of(record: &Attachment) -> Result<PodEipSpec, Failure> {
@@ -142,6 +157,18 @@ pub fn is_claim_of(pod_eip: &PodEip, record: &Attachment) -> bool {
         && record.eip.as_ref().is_some_and(|eip| eip.id == pod_eip.spec.allocation_id)
 }
 
+/// A named EIP that the pod did not get is not its own: a PodEIP that says so would spare it from
+/// others who may have it. One that was ever published is left to the pod's end.
+pub fn withdraw(kube: &Kube, record: &Attachment, claim: Option<&PodEip>, deadline: Deadline) -> Result<(), Failure> {
+    let named = record.eip.as_ref().is_some_and(|eip| eip.kind == EipKind::Static);
+    match claim {
+        Some(claim) if named && claim.status.is_none() && is_claim_of(claim, record) => {
+            Ok(kube.delete_pod_eip(claim, deadline)?)
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Marks a PodEIP that outlives its pod as unbound.
 pub fn unpublish_binding(kube: &Kube, pod_eip: &PodEip, deadline: Deadline) -> Result<(), Failure> {
     let status = PodEipStatus {
@@ -153,28 +180,25 @@ pub fn unpublish_binding(kube: &Kube, pod_eip: &PodEip, deadline: Deadline) -> R
     Ok(kube.patch_pod_eip_status(pod_eip, &status, deadline)?)
 }
 
-/// The success event.
-pub fn announce(kube: &Kube, pod: &Pod, eip: &Eip, eni: &EniId, deadline: Deadline) {
+/// What became of a pod's wish, for its events.
+pub fn outcome(eip: &Eip, eni: &EniId) -> Notice {
     let address = eip.address.map(|address| address.to_string()).unwrap_or_default();
-    let message = format!("EIP {address} ({}) is bound on {eni}", eip.id);
-    record_event(kube, pod, "EIPBound", &message, false, deadline);
+    Notice { reason: "EIPBound", message: format!("EIP {address} ({}) is bound on {eni}", eip.id), warning: false }
 }
 
-/// One event a notice, best effort.
-pub fn tell_notices(kube: &Kube, pod: &Pod, notices: &[Notice], deadline: Deadline) {
-    for notice in notices {
-        record_event(kube, pod, notice.reason, &notice.message, notice.warning, deadline);
-    }
+/// A failure, for the pod's events.
+pub fn warning(reason: &'static str, failure: &Failure) -> Notice {
+    Notice { reason, message: failure.to_string(), warning: true }
 }
 
-/// The failure event, best effort.
-pub fn tell_failure(kube: &Kube, pod: &Pod, reason: &str, failure: &Failure, deadline: Deadline) {
-    record_event(kube, pod, reason, &failure.to_string(), true, deadline);
-}
-
-fn record_event(kube: &Kube, pod: &Pod, reason: &str, message: &str, warning: bool, deadline: Deadline) {
-    let event = Event { warning, reason: reason.into(), message: message.into(), node: pod.node.clone() };
-    if let Err(error) = kube.record_event(&pod.reference(), &event, deadline.within(EVENT_TIME)) {
-        log::warn!("event {reason} of pod {}/{} was not recorded: {error}", pod.namespace, pod.name);
+/// One event for the outcome and one a notice, best effort.
+pub fn tell(kube: &Kube, pod: &Pod, outcome: &Notice, notices: &[Notice], deadline: Deadline) {
+    let deadline = deadline.within(EVENT_TIME);
+    for Notice { reason, message, warning } in std::iter::once(outcome).chain(notices) {
+        let event =
+            Event { warning: *warning, reason: (*reason).into(), message: message.clone(), node: pod.node.clone() };
+        if let Err(error) = kube.record_event(&pod.reference(), &event, deadline) {
+            log::warn!("event {reason} of pod {}/{} was not recorded: {error}", pod.namespace, pod.name);
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::cloud::Cloud;
 use crate::deadline::Deadline;
-use crate::eip::failure::{Failure, Kind};
+use crate::eip::failure::{Failure, Kind, chain};
 use crate::names::{ContainerId, EniId, PodRef};
 use crate::net::{self, Mac};
 use crate::state::format::Binding;
@@ -16,11 +16,27 @@ pub struct Sandbox {
     pub container_id: ContainerId,
     pub ifname: String,
     pub netns: String,
+    /// Whether a namespace was there when the verb began.
+    pub had_netns: bool,
     pub pod: PodRef,
     pub private_ip: Ipv4Addr,
 }
 
 impl Sandbox {
+    /// # Errors
+    /// [`Kind::TryAgain`] when the namespace went away under the verb: the runtime has given this
+    /// sandbox up (its own restart leaves an ADD behind as an orphan), its address may belong to
+    /// another pod by now, and its pod to another sandbox.
+    pub fn still_there(&self) -> Result<(), Failure> {
+        if !self.had_netns || net::netns_exists(&self.netns) {
+            return Ok(());
+        }
+        Err(Failure::new(
+            Kind::TryAgain,
+            format!("sandbox {} of pod {} went away while its EIP was being set up", self.container_id, self.pod),
+        ))
+    }
+
     /// Where this sandbox's EIP has to be bound.
     ///
     /// The kernel is asked first, because that costs no API call: the interface's own MAC (an ENI
@@ -55,7 +71,7 @@ impl Sandbox {
                 }
             },
             Err(error) => {
-                looked_at.push(error.to_string());
+                looked_at.push(chain(&error));
                 Ok(None)
             }
         }
@@ -79,7 +95,7 @@ impl Sandbox {
                 }
             }
             Err(error) => {
-                looked_at.push(error.to_string());
+                looked_at.push(chain(&error));
                 Ok(None)
             }
         }
@@ -94,7 +110,12 @@ impl Sandbox {
         way: &str,
     ) -> Result<Option<Binding>, Failure> {
         match cloud.eni_of_mac(&mac.to_string(), deadline) {
-            Ok(Some(eni)) => Ok(Some(self.on(eni.id, eni.primary_ip))),
+            Ok(Some(eni)) if eni.primary_ip.is_some() => Ok(Some(self.on(eni.id, eni.primary_ip))),
+            // Without its primary address a binding there could not be recognised.
+            Ok(Some(eni)) => {
+                looked_at.push(format!("{way} ({} shows no primary address)", eni.id));
+                Ok(None)
+            }
             Ok(None) => {
                 looked_at.push(format!("{way} ({mac} is no ENI of this instance)"));
                 Ok(None)

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::deadline::Deadline;
-use crate::eip::attach::attach;
+use crate::eip::attach::{Time, Told, attach};
 use crate::eip::collect;
 use crate::eip::detach;
 use crate::eip::failure::{Failure, Kind};
@@ -23,7 +23,7 @@ use crate::settings::Settings;
 use crate::state::format::{Attachment, Phase};
 use crate::state::{StateError, Store};
 
-/// Telling the pod's events about a failure, after the verb's own work and within its time.
+/// Kept from DEL's time for telling the pod's events about a failure.
 const TELL_TIME: Duration = Duration::from_secs(2);
 
 /// The Kubernetes pod that a runtime names; old runtimes do not give the UID.
@@ -81,6 +81,10 @@ fn add_plain(called: &Called, work: Option<Deadline>) -> Result<(), Failure> {
 /// What earlier pods left on this sandbox's address; the pod instance `own` takes up its own.
 fn stale_bindings(called: &Called, own: Option<&PodUid>) -> Result<Vec<Attachment>, Failure> {
     let store = Store::open(&called.paths.state_directory)?;
+    // A result without an IPv4 sends us into the pod's netns, on nodes with EIPs only.
+    if (called.result_ip)().is_none() && store.attachments()?.is_empty() {
+        return Ok(Vec::new());
+    }
     let Some(address) = called.address() else { return Ok(Vec::new()) };
     let mut stale = guard::stale_on(&store.attachments_naming(&address.to_string())?, called.container_id, address);
     stale.retain(|record| Some(&record.pod.uid) != own);
@@ -93,23 +97,27 @@ fn add_asking(
     name: &PodName,
     requested: Option<Result<Option<Requested>, request::Refusal>>,
 ) -> Result<(), Failure> {
+    let had_netns = net::netns_exists(called.netns);
     let node = Node::open(called.paths).inspect_err(|failure| {
         log::error!("pod {}/{}: {failure}", name.namespace, name.name);
         // Settings that cannot be used do not keep the pod's events from saying so.
         if let Ok(kube) = Kube::from_kubeconfig(&called.paths.kubeconfig) {
-            tell(&kube, &name.namespace, &name.name, "EIPFailed", failure, Deadline::after(TELL_TIME));
+            tell(&kube, &name.namespace, &name.name, publish::FAILED, failure, Deadline::after(TELL_TIME));
         }
     })?;
+    let time = Time::of(&node.settings);
     if !node.settings.enabled {
         log::info!("pod {}/{}: enable_eip_pool is off, so it gets no EIP", name.namespace, name.name);
         return add_plain(called, None);
     }
-    let verb = Deadline::after(node.settings.add_timeout);
-    add_enabled(called, &node, name, requested, verb).inspect_err(|failure| {
+    add_enabled(called, &node, name, requested, had_netns, time).map_err(|(failure, told)| {
         log::error!("pod {}/{}: {failure}", name.namespace, name.name);
-        if let Ok(kube) = node.kube() {
-            tell(kube, &name.namespace, &name.name, "EIPFailed", failure, verb);
+        if told == Told::NotYet
+            && let Ok(kube) = node.kube()
+        {
+            tell(kube, &name.namespace, &name.name, publish::FAILED, &failure, time.verb);
         }
+        failure
     })
 }
 
@@ -118,27 +126,28 @@ fn add_enabled(
     node: &Node,
     name: &PodName,
     requested: Option<Result<Option<Requested>, request::Refusal>>,
-    verb: Deadline,
-) -> Result<(), Failure> {
-    let work = verb.keeping(TELL_TIME.min(node.settings.add_timeout / 8));
+    had_netns: bool,
+    time: Time,
+) -> Result<(), (Failure, Told)> {
+    let untold = |failure: Failure| (failure, Told::NotYet);
     let mut pod = None;
     if requested.is_none() || name.uid.is_none() {
-        pod = Some(read_pod(node, name, work)?);
+        pod = Some(read_pod(node, name, time.work).map_err(untold)?);
     }
     let requested = match (requested, &pod) {
         (Some(requested), _) => requested,
         (None, Some(pod)) => request::read(&pod.annotations),
         (None, None) => Ok(None),
     };
-    let Some(requested) = requested? else {
-        return add_plain(called, Some(work));
+    let Some(requested) = requested.map_err(|refusal| untold(refusal.into()))? else {
+        return add_plain(called, Some(time.work)).map_err(untold);
     };
-    let sandbox = called.sandbox(name, pod.as_ref())?;
-    let stale = stale_bindings(called, Some(&sandbox.pod.uid))?;
+    let sandbox = called.sandbox(name, pod.as_ref(), had_netns).map_err(untold)?;
+    let stale = stale_bindings(called, Some(&sandbox.pod.uid)).map_err(untold)?;
     if !stale.is_empty() {
-        guard::clear(node, &stale, work.within(node.settings.del_timeout))?;
+        guard::clear(node, &stale, time.work.within(node.settings.del_timeout)).map_err(untold)?;
     }
-    attach(node, &sandbox, requested, pod, work)
+    attach(node, &sandbox, requested, pod, time)
 }
 
 fn read_pod(node: &Node, name: &PodName, deadline: Deadline) -> Result<Pod, Failure> {
@@ -153,8 +162,8 @@ fn read_pod(node: &Node, name: &PodName, deadline: Deadline) -> Result<Pod, Fail
 /// Only when the local state cannot be read or written.
 pub fn del(called: &Called) -> Result<(), Failure> {
     let store = Store::open(&called.paths.state_directory)?;
-    let found = match store.attachments() {
-        Ok(all) => all.into_iter().find(|record| record.is(called.container_id, called.ifname)),
+    let found = match store.attachments_naming(called.container_id.as_str()) {
+        Ok(named) => named.into_iter().find(|record| record.is(called.container_id, called.ifname)),
         Err(error @ StateError::Corrupt { .. }) => {
             log::error!("{error}");
             None
@@ -163,13 +172,14 @@ pub fn del(called: &Called) -> Result<(), Failure> {
     };
     let Some(record) = found else { return Ok(()) };
     let outcome = Node::open(called.paths).and_then(|node| {
-        let verb = Deadline::after(node.settings.del_timeout);
-        let work = verb.keeping(TELL_TIME.min(node.settings.del_timeout / 8));
-        let outcome = detach::detach(&node, called.container_id, called.ifname, work);
-        if let (Err(failure), Ok(kube)) = (&outcome, node.kube()) {
-            tell(kube, &record.pod.namespace, &record.pod.name, "EIPUnbindFailed", failure, verb);
-        }
-        outcome
+        let timeout = node.settings.del_timeout;
+        let verb = Deadline::after(timeout);
+        let work = verb.keeping(TELL_TIME.min(timeout / 4));
+        detach::detach(&node, called.container_id, called.ifname, work).inspect_err(|failure| {
+            if let Ok(kube) = node.kube() {
+                tell(kube, &record.pod.namespace, &record.pod.name, "EIPUnbindFailed", failure, verb);
+            }
+        })
     });
     match outcome {
         Ok(ending) => log::info!("pod {}: {ending:?}", record.pod),
@@ -208,10 +218,9 @@ pub fn check(called: &Called) -> Result<(), Failure> {
         if record.phase != Phase::Bound || !record.published {
             return Err(missing(&format!("its EIP is not in place but in phase {:?}", record.phase)));
         }
-        let bound_to = record.binding.map(|binding| binding.private_ip);
-        return match (called.result_ip)() {
-            Some(address) if bound_to != Some(address) => {
-                Err(missing(&format!("its address is {address}, but its EIP is bound to {bound_to:?}")))
+        return match ((called.result_ip)(), record.binding) {
+            (Some(address), Some(binding)) if binding.private_ip != address => {
+                Err(missing(&format!("its address is {address}, but its EIP is bound to {}", binding.private_ip)))
             }
             _ => Ok(()),
         };
@@ -247,10 +256,10 @@ fn read_settings(paths: &Paths) -> Result<Settings, Failure> {
 }
 
 /// One Warning event on the pod, if the API server has it; best effort.
-fn tell(kube: &Kube, namespace: &str, name: &str, reason: &str, failure: &Failure, verb: Deadline) {
-    let deadline = verb.within(TELL_TIME);
+fn tell(kube: &Kube, namespace: &str, name: &str, reason: &'static str, failure: &Failure, deadline: Deadline) {
+    let deadline = deadline.within(TELL_TIME);
     if let Ok(Some(pod)) = kube.pod(namespace, name, deadline) {
-        publish::tell_failure(kube, &pod, reason, failure, deadline);
+        publish::tell(kube, &pod, &publish::warning(reason, failure), &[], deadline);
     }
 }
 
@@ -263,7 +272,7 @@ impl Called<'_> {
         })
     }
 
-    fn sandbox(&self, name: &PodName, pod: Option<&Pod>) -> Result<Sandbox, Failure> {
+    fn sandbox(&self, name: &PodName, pod: Option<&Pod>, had_netns: bool) -> Result<Sandbox, Failure> {
         let uid = match (&name.uid, pod) {
             (Some(uid), _) => uid.clone(),
             (None, Some(pod)) => PodUid::new(&pod.uid),
@@ -281,6 +290,7 @@ impl Called<'_> {
             container_id: self.container_id.clone(),
             ifname: self.ifname.to_string(),
             netns: self.netns.to_string(),
+            had_netns,
             pod,
             private_ip,
         })

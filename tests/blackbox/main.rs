@@ -12,4 +12,5 @@ mod plain;
 mod podman;
 mod recorder;
 mod refusals;
+mod review;
 mod scene;

@@ -169,6 +169,8 @@ impl Scene {
             .env("CNI_IFNAME", "eth0")
             .env("CNI_PATH", "/opt/cni/bin")
             .env("CNI_ARGS", sandbox.cni_args())
+            // The living netns of a test's sandbox is the test's own.
+            .env("CNI_NETNS_OVERRIDE", "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
