@@ -9,12 +9,14 @@ use crate::eip::bind::{self, Bound};
 use crate::eip::contest::{self, Occupancy};
 use crate::eip::detach;
 use crate::eip::failure::{Failure, Kind};
+use crate::eip::guard;
 use crate::eip::journal::{Journal, new_record};
+use crate::eip::lasting;
 use crate::eip::node::{Node, panicked};
 use crate::eip::owner::{self, OwnerTags};
 use crate::eip::package;
 use crate::eip::publish;
-use crate::eip::request::{Notice, Requested, Source};
+use crate::eip::request::{Requested, Source};
 use crate::eip::sandbox::Sandbox;
 use crate::eip::surroundings::Surroundings;
 use crate::kube::{Pod, PodEip};
@@ -53,8 +55,7 @@ pub enum Told {
 
 /// Gives the sandbox its EIP: when this returns `Ok`, it is bound and published.
 ///
-/// `known_pod` is the pod object if the caller had to read it already; `verb` is what is left of
-/// ADD's time. The caller tells the pod's events about a failure.
+/// `known_pod` is the pod object if the caller had to read it already.
 ///
 /// # Errors
 /// Anything that kept it from that. What was bound is unbound again as far as the time allows; a
@@ -71,6 +72,7 @@ pub fn attach(
     let _lock = locked.map_err(|error| untold(error.into()))?;
     // An orphan that waited for the lock must not take the EIP from the pod's next sandbox.
     sandbox.still_there().map_err(untold)?;
+    guard::finish_namesakes(node, &sandbox.pod, time.work.within(node.settings.del_timeout)).map_err(untold)?;
     let mut attempt = Attempt::begin(node, sandbox, requested, time.work).map_err(untold)?;
     attempt.run(known_pod).map_err(|failure| {
         let told = attempt.undo(&failure, time.verb);
@@ -118,7 +120,10 @@ impl<'a> Attempt<'a> {
         let around = Surroundings::read(self.node, self.sandbox, known_pod, buying, self.deadline)?;
         self.pod = Some(around.pod.clone());
         self.claim = around.pod_eip.clone();
-        self.settle_strategy(&around.pod);
+        let kinds = &self.node.settings.custom_stateful_workload_kinds;
+        if let Some(notice) = lasting::fall_back(&mut self.requested.wish.strategy, &around.pod, kinds) {
+            self.requested.notices.push(notice);
+        }
         self.settle_earlier_wish(&around)?;
         self.obtain(&around)?;
         for _ in 0..BIND_TRIES {
@@ -128,6 +133,7 @@ impl<'a> Attempt<'a> {
                     self.sandbox.still_there()?;
                     return self.finish(&around, &eip);
                 }
+                Bound::Refused(failure) => return Err(failure),
                 Bound::Vanished => {
                     self.forget_vanished()?;
                     self.obtain(&around)?;
@@ -140,30 +146,6 @@ impl<'a> Attempt<'a> {
             }
         }
         Err(Failure::new(Kind::TryAgain, format!("the EIP of pod {} kept changing hands", self.sandbox.pod)))
-    }
-
-    /// A strategy that outlives the pod needs a pod whose name comes back.
-    fn settle_strategy(&mut self, pod: &Pod) {
-        let wanted = self.requested.wish.strategy;
-        if !wanted.lasting() {
-            return;
-        }
-        let stateful = |kind: &str| {
-            kind.eq_ignore_ascii_case("StatefulSet")
-                || self.node.settings.custom_stateful_workload_kinds.iter().any(|it| it.eq_ignore_ascii_case(kind))
-        };
-        if pod.owners.is_empty() || pod.owners.iter().any(|owner| stateful(&owner.kind)) {
-            return;
-        }
-        self.requested.notices.push(Notice {
-            reason: "ReleaseStrategyIgnored",
-            message: format!(
-                "release strategy {wanted} is for stateful workloads and bare pods; this pod is owned by a {}, so Follow is used",
-                pod.owners[0].kind
-            ),
-            warning: true,
-        });
-        self.requested.wish.strategy = Strategy::Follow;
     }
 
     /// Undoes what an earlier try of this pod did for another wish or another address, or was
@@ -282,6 +264,7 @@ impl<'a> Attempt<'a> {
         let (cloud, kube) = (self.node.cloud()?, self.node.kube()?);
         let Requested { wish, notices } = &mut self.requested;
         package::join_wished(cloud, &mut self.journal, wish, notices, self.deadline)?;
+        let certainly_free = self.journal.record().binding.is_none();
         self.journal.save(|record| {
             record.phase = Phase::Binding;
             record.binding = Some(around.binding.clone());
@@ -298,11 +281,18 @@ impl<'a> Attempt<'a> {
             let claim = scope.spawn(|| publish::claim(kube, &around.pod, &record, existing, deadline));
             let mut mend = |eip: &Eip| tags.mend(cloud, eip, deadline);
             let bound = bind::bind(cloud, &eip.id, &around.binding, fresh, deadline, &mut mend);
+            // One that an earlier try bound was never seen under way.
             if let Ok(Bound::Yes(eip)) = &bound {
                 mend(eip);
             }
             (bound, claim.join().map_err(|_| panicked("writing the PodEIP")))
         });
+        if certainly_free && matches!(bound, Ok(Bound::Refused(_))) {
+            self.journal.save(|record| {
+                record.phase = Phase::Held;
+                record.binding = None;
+            })?;
+        }
         self.claim = Some(claimed??);
         bound
     }

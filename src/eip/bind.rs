@@ -72,6 +72,8 @@ pub enum Bound {
     Elsewhere(Box<Eip>),
     /// Another EIP is on the private IP.
     Occupied(Box<Eip>),
+    /// Every call was refused, so nothing of this bind can still come about.
+    Refused(Failure),
 }
 
 /// Binds `id` to `binding` and waits until the cloud shows it. `fresh` says that the EIP was
@@ -90,12 +92,15 @@ pub fn bind(
 ) -> Result<Bound, Failure> {
     let visible_by = Deadline::after(if fresh { READ_LAG } else { Duration::ZERO });
     let mut polls = Polls::new();
+    let mut in_doubt = false;
     loop {
         let asked = cloud.associate_eip(id, &binding.eni, binding.private_ip, &ClientToken::random(), deadline);
+        in_doubt |= asked.as_ref().map_or_else(CloudError::outcome_unknown, |()| true);
         let ended = match asked {
             Ok(()) => wait_bound(cloud, id, binding, deadline, observe)?,
             Err(error) if error.class() == Class::Gone => Step::Gone,
             Err(error) if worth_a_look(&error) => look(cloud, id, binding, error, deadline)?,
+            Err(error) if !in_doubt => return Ok(Bound::Refused(error.into())),
             Err(error) => return Err(error.into()),
         };
         match ended {
@@ -161,7 +166,11 @@ fn look(cloud: &Cloud, id: &EipId, binding: &Binding, error: CloudError, deadlin
         Err(_) if deadline.passed() => return Err(error.into()),
         seen => seen?,
     };
-    let Some(eip) = seen else { return Ok(Step::Gone) };
+    let Some(eip) = seen else {
+        // This answer was not that the EIP does not exist, so it may only not be visible yet. Asking
+        // again tells, unless it is the target that is gone.
+        return if error.class() == Class::TargetGone { Err(error.into()) } else { Ok(Step::Again) };
+    };
     match eip.status {
         EipStatus::InUse if sits_on(&eip, binding) => Ok(Step::Done(Bound::Yes(Box::new(eip)))),
         EipStatus::InUse => Ok(Step::Done(Bound::Elsewhere(Box::new(eip)))),
@@ -191,12 +200,12 @@ pub enum Unbound {
     Elsewhere(String),
 }
 
-/// Until when it is not believed of an EIP that it is unbound: a binding that was asked for by a
-/// process that died may show up late.
+/// Until when neither `Available` nor an unknown id is believed of an EIP whose record says so: a
+/// binding that was asked for by a process that died may show up late, and so may the EIP itself.
+/// A process that died while it undid such a binding leaves the phase `Unbinding`.
 pub fn in_doubt_until(record: &Attachment) -> Deadline {
     let age = Timestamp::now().duration_since(record.updated_at).unsigned_abs();
     match record.phase {
-        // Unbinding may have been begun in the midst of a binding.
         Phase::Binding | Phase::Unbinding => Deadline::after(READ_LAG.saturating_sub(age)),
         _ => Deadline::after(Duration::ZERO),
     }
@@ -217,26 +226,25 @@ pub fn unbind(
 ) -> Result<Unbound, Failure> {
     let mut polls = Polls::new();
     let mut asked = false;
+    let mut seen_bound = false;
     loop {
         let seen = cloud.eip(id, deadline)?;
         let on_binding = seen.as_ref().is_some_and(|eip| sits_on(eip, binding));
+        // Once it was seen there, it is not still on its way there.
+        seen_bound |= on_binding;
+        let believed = seen_bound || in_doubt.passed();
         match seen.as_ref().map(|eip| &eip.status) {
             None if in_doubt.passed() => return Ok(Unbound::Gone),
             Some(EipStatus::Releasing) => return Ok(Unbound::Gone),
-            Some(EipStatus::Available) if in_doubt.passed() => return Ok(Unbound::Free),
-            Some(EipStatus::InUse) if on_binding && !asked => {
-                let token = ClientToken::random();
-                match cloud.unassociate_eip(id, &binding.eni, binding.private_ip, &token, deadline) {
-                    Ok(()) => asked = true,
-                    Err(error) if error.class() == Class::Gone => return Ok(Unbound::Gone),
-                    // `IncorrectEipStatus` also means "not bound": the next look tells.
-                    Err(error) if worth_a_look(&error) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
+            Some(EipStatus::Available) if believed => return Ok(Unbound::Free),
             // Still shown in use after an accepted call: lag, or a background failure to repeat.
-            Some(EipStatus::InUse) if on_binding => asked = false,
-            Some(EipStatus::InUse) if in_doubt.passed() => {
+            Some(EipStatus::InUse) if on_binding && std::mem::take(&mut asked) => {}
+            Some(EipStatus::InUse) if on_binding => match ask_to_unbind(cloud, id, binding, deadline)? {
+                Asked::Accepted => asked = true,
+                Asked::LookAgain => {}
+                Asked::Gone => return Ok(Unbound::Gone),
+            },
+            Some(EipStatus::InUse) if believed => {
                 return Ok(Unbound::Elsewhere(seen.as_ref().map(whereabouts).unwrap_or_default()));
             }
             _ => {}
@@ -266,6 +274,22 @@ pub fn wait_detached(cloud: &Cloud, seen: &Eip, deadline: Deadline) -> Result<()
             EipStatus::InUse if there && !shown_by.passed() => {}
             _ => return Ok(()),
         }
+    }
+}
+
+enum Asked {
+    Accepted,
+    LookAgain,
+    Gone,
+}
+
+fn ask_to_unbind(cloud: &Cloud, id: &EipId, binding: &Binding, deadline: Deadline) -> Result<Asked, Failure> {
+    match cloud.unassociate_eip(id, &binding.eni, binding.private_ip, &ClientToken::random(), deadline) {
+        Ok(()) => Ok(Asked::Accepted),
+        Err(error) if error.class() == Class::Gone => Ok(Asked::Gone),
+        // `IncorrectEipStatus` also means "not bound": the next look tells.
+        Err(error) if worth_a_look(&error) => Ok(Asked::LookAgain),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::cloud::{Class, Cloud, EipStatus};
 use crate::deadline::Deadline;
 use crate::eip::allocate;
 use crate::eip::bind::{self, Unbound};
-use crate::eip::failure::{Failure, Kind, chain};
+use crate::eip::failure::{Failure, Kind};
 use crate::eip::journal::Journal;
 use crate::eip::node::{Node, panicked};
 use crate::eip::package;
@@ -115,14 +115,14 @@ fn cluster_view(node: &Node, record: &Attachment, deadline: Deadline) -> (Fate, 
     }
     match kube.pod_eip(&record.pod.namespace, &record.pod.name, deadline) {
         Ok(pod_eip) => (fate, pod_eip),
-        Err(error) => (Fate::Unknown(chain(&error)), None),
+        Err(error) => (Fate::Unknown(Failure::from(error).to_string()), None),
     }
 }
 
 /// What the API server says of the pod of `record`.
 pub fn fate_of(kube: &Kube, record: &Attachment, deadline: Deadline) -> Fate {
     match kube.pod(&record.pod.namespace, &record.pod.name, deadline) {
-        Err(error) => Fate::Unknown(chain(&error)),
+        Err(error) => Fate::Unknown(Failure::from(error).to_string()),
         Ok(None) => Fate::Over("the pod is gone"),
         Ok(Some(pod)) if !pod.is_instance(&record.pod.uid) => Fate::Over("another pod has its name"),
         Ok(Some(pod)) if pod.finished() => Fate::Over("the pod has finished"),

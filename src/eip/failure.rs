@@ -121,7 +121,7 @@ impl From<SettingsError> for Failure {
 
 impl From<StateError> for Failure {
     fn from(error: StateError) -> Self {
-        let kind = if error.retryable() { Kind::TryAgain } else { Kind::LocalState };
+        let kind = if matches!(error, StateError::Locked { .. }) { Kind::TryAgain } else { Kind::LocalState };
         Self::new(kind, chain(&error))
     }
 }

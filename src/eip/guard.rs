@@ -1,4 +1,4 @@
-//! Nobody inherits an address: what an earlier pod left on a private IP is removed first.
+//! Nobody inherits an address or a name: what an earlier pod left there is removed first.
 
 use std::net::Ipv4Addr;
 
@@ -7,7 +7,7 @@ use crate::eip::detach;
 use crate::eip::failure::{Failure, Kind};
 use crate::eip::journal::Journal;
 use crate::eip::node::Node;
-use crate::names::ContainerId;
+use crate::names::{ContainerId, PodRef};
 use crate::state::format::Attachment;
 
 /// The attachments of other sandboxes that may still be bound on `private_ip`. The primary plugin
@@ -51,6 +51,29 @@ fn clear_one(node: &Node, earlier: &Attachment, deadline: Deadline) -> Result<()
             }
         },
     }
+}
+
+/// Finishes what a killed verb left of earlier instances of this pod's name, as far as nothing of it
+/// is bound: a PodEIP that is half deleted would keep the name from its next EIP. One that is bound
+/// may have a running sandbox (a pod deleted by force) and is left to its DEL. The caller holds the
+/// pod's lock. What fails stays recorded for a later round.
+///
+/// # Errors
+/// [`Kind::LocalState`] when the state cannot be read or written.
+pub fn finish_namesakes(node: &Node, pod: &PodRef, deadline: Deadline) -> Result<(), Failure> {
+    let left = |record: &Attachment| {
+        let namesake = record.pod.namespace == pod.namespace && record.pod.name == pod.name;
+        namesake && record.pod.uid != pod.uid && record.binding.is_none()
+    };
+    for earlier in node.store.attachments()?.into_iter().filter(left) {
+        let subject = earlier.pod.clone();
+        match detach::end(node, Journal::resume(&node.store, earlier), deadline) {
+            Ok(ending) => log::info!("pod {subject}, an earlier instance of this name: {ending:?}"),
+            Err(failure) if failure.kind == Kind::LocalState => return Err(failure),
+            Err(failure) => log::warn!("pod {subject}, an earlier instance of this name, is not finished: {failure}"),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ pub mod detach;
 pub mod failure;
 pub mod guard;
 pub mod journal;
+pub mod lasting;
 pub mod node;
 pub mod owner;
 pub mod package;

@@ -2,6 +2,7 @@
 
 mod commands;
 mod containerd;
+mod crash;
 mod kubeconfigs;
 mod lifecycle;
 mod many;
@@ -12,5 +13,7 @@ mod plain;
 mod podman;
 mod recorder;
 mod refusals;
+mod repeat;
 mod review;
 mod scene;
+mod stage;
