@@ -164,6 +164,11 @@ impl CloudError {
             Some("OperationDenied.NotOpenDdosOriginProtectService") => {
                 return Some("open the Anti-DDoS Origin service, or drop the security-protection annotation");
             }
+            _ if self.action() == "instance metadata" && self.class() == Class::Permission => {
+                return Some(
+                    "switch the instance's metadata access on, or set region_id, vpc_id, access_key and access_secret in eni_conf",
+                );
+            }
             _ => {}
         }
         hint(self.class())

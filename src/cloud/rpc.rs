@@ -292,9 +292,19 @@ fn clean(failure: Failure, signed: &str, credentials: &Credentials) -> Failure {
                 message = message.replace(&form, "(secret)");
             }
         }
-        message
+        without_signature(&message)
     });
     Failure::Refused(refusal)
+}
+
+/// Takes the signature out of a request that the cloud quotes.
+fn without_signature(message: &str) -> String {
+    let mut parts = message.split("Signature=");
+    let before = parts.next().unwrap_or_default().to_string();
+    parts.fold(before, |cleaned, part| {
+        let value = part.find(|c: char| c == '&' || c.is_whitespace()).unwrap_or(part.len());
+        cleaned + "(signature)" + &part[value..]
+    })
 }
 
 /// Replaces the text that the cloud signed by what it tells: a wrong secret, or a wrong encoding.

@@ -116,7 +116,8 @@ impl Kube {
             cause,
         })?;
         if !(200..300).contains(&answer.status) {
-            let refusal = Box::new(Refusal::from_answer(&answer));
+            let mut refusal = Box::new(Refusal::from_answer(&answer));
+            token.into_iter().for_each(|token| refusal.hide(token));
             return Err(KubeError::Refused { operation: operation(), refusal, tries });
         }
         decode(&answer.body).map_err(|cause| KubeError::Unreadable {

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::request::{Operation, Resource};
 use crate::http::{Answer, NoAnswer};
+use crate::secret::Secret;
 
 /// The most of an answer that is not Kubernetes' own that is worth printing.
 const FOREIGN_TEXT: usize = 200;
@@ -211,6 +212,11 @@ struct WireCause {
 }
 
 impl Refusal {
+    /// Takes the token out of a message that quotes the request, as some gateways' pages do.
+    pub(super) fn hide(&mut self, token: &Secret) {
+        self.message = self.message.replace(token.reveal(), "(token)");
+    }
+
     pub(super) fn from_answer(answer: &Answer) -> Self {
         let wire: WireStatus = serde_json::from_slice(&answer.body).unwrap_or_default();
         let is_status = wire.kind == "Status";
