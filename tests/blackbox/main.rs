@@ -16,4 +16,5 @@ mod refusals;
 mod repeat;
 mod review;
 mod scene;
+mod secrets;
 mod stage;
