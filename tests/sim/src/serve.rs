@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::pending;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -30,6 +30,9 @@ static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
 
 /// The longest wait for a listener to close or open; it takes microseconds unless the port was taken.
 const SWITCHING: Duration = Duration::from_secs(2);
+
+/// Connections that wait to be accepted; as many as the standard library has.
+const BACKLOG: u32 = 128;
 
 /// Set on requests whose TLS connection proved a client certificate of the world's CA; a header of
 /// that name that a client sends itself is dropped.
@@ -60,12 +63,15 @@ impl Server {
         tls: Option<Arc<ServerConfig>>,
         hosted: Hosted,
     ) -> io::Result<Self> {
-        let listener = bind(SocketAddr::new(host, port))?;
-        let address = listener.local_addr()?;
+        let _entered = runtime.enter();
+        let reserved = reserve(SocketAddr::new(host, port))?;
+        let address = reserved.local_addr()?;
+        let listener = bind(address)?.listen(BACKLOG)?;
         let scheme = if tls.is_some() { "https" } else { "http" };
         let (up, ordered) = watch::channel(true);
         let (reports, listening) = watch::channel(true);
-        let listen = Listen { address, tls: tls.map(TlsAcceptor::from), hosted, up: ordered, reports };
+        let tls = tls.map(TlsAcceptor::from);
+        let listen = Listen { address, tls, hosted, up: ordered, reports, _reserved: reserved };
         runtime.spawn(listen.run(listener));
         Ok(Self { address, scheme, up, listening })
     }
@@ -86,10 +92,20 @@ impl Server {
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+/// Takes a port without listening on it, so that nobody else gets it while the server is down: the
+/// kernel soon hands a port that is free to the next one who wants any.
+fn reserve(address: SocketAddr) -> io::Result<TcpSocket> {
+    // A shared port could be another simulator's, so it has to be free of its own accord first.
+    drop(std::net::TcpListener::bind(address)?);
+    bind(address)
+}
+
+/// A socket on a port that it shares with the reservation.
+fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
+    socket.set_reuseport(true)?;
+    socket.bind(address)?;
+    Ok(socket)
 }
 
 struct Listen {
@@ -98,23 +114,23 @@ struct Listen {
     hosted: Hosted,
     up: watch::Receiver<bool>,
     reports: watch::Sender<bool>,
+    _reserved: TcpSocket,
 }
 
 impl Listen {
     async fn run(mut self, first: TcpListener) {
         let mut listener = first;
         loop {
-            let Ok(accepting) = tokio::net::TcpListener::from_std(listener) else { return };
             self.reports.send_replace(true);
             tokio::select! {
-                () = accept(accepting, self.tls.as_ref(), &self.hosted, &self.up) => {}
+                () = accept(listener, self.tls.as_ref(), &self.hosted, &self.up) => {}
                 ordered = down(self.up.clone()) => if !ordered { return },
             }
             self.reports.send_replace(false);
             if self.up.wait_for(|up| *up).await.is_err() {
                 return;
             }
-            listener = match bind(self.address) {
+            listener = match bind(self.address).and_then(|socket| socket.listen(BACKLOG)) {
                 Ok(listener) => listener,
                 Err(error) => return eprintln!("podeip-sim: {} cannot be served again: {error}", self.address),
             };
@@ -127,12 +143,7 @@ async fn down(mut up: watch::Receiver<bool>) -> bool {
     up.wait_for(|up| !*up).await.is_ok()
 }
 
-async fn accept(
-    listener: tokio::net::TcpListener,
-    tls: Option<&TlsAcceptor>,
-    hosted: &Hosted,
-    up: &watch::Receiver<bool>,
-) {
+async fn accept(listener: TcpListener, tls: Option<&TlsAcceptor>, hosted: &Hosted, up: &watch::Receiver<bool>) {
     loop {
         // A failed accept is the client's haste (it is gone again): the next one is unaffected.
         let Ok((stream, _)) = listener.accept().await else { continue };

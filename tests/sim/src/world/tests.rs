@@ -261,6 +261,9 @@ fn a_service_can_be_down_and_up_again() {
     let world = world();
     world.take_down(ServiceKind::Vpc);
     assert_eq!(buy(&world).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    let address = world.vpc_url.trim_start_matches("http://");
+    let taken = std::net::TcpListener::bind(address).unwrap_err();
+    assert_eq!(taken.kind(), io::ErrorKind::AddrInUse, "nobody else gets the port meanwhile");
     assert_eq!(ask(&world.metadata_url, "GET", "/latest/meta-data/mac", "").unwrap().0, 200);
     world.bring_up(ServiceKind::Vpc);
     assert_eq!(buy(&world).unwrap().0, 200);
