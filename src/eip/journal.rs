@@ -13,8 +13,10 @@ use crate::state::Store;
 use crate::state::format::{Attachment, Phase};
 use crate::strategy::Strategy;
 
-/// The state lock is held for milliseconds; a holder that needs longer sits on a dying disk.
-pub const STATE_LOCK_WAIT: Duration = Duration::from_secs(5);
+/// The lock is held for one synced write, but the kernel wakes its waiters in no order: of fifty
+/// pods that start together on a busy node, some were seen to wait more than 5 s. Giving up makes
+/// a runtime start all over, so this is as long as a whole DEL; a longer wait means a dying disk.
+pub const STATE_LOCK_WAIT: Duration = Duration::from_secs(15);
 
 /// The record of one attachment, to be held only under the lock of its pod.
 pub struct Journal<'a> {
