@@ -5,6 +5,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use podeip_sim::calls::ServiceKind;
 use serde_json::{Value, json};
@@ -61,6 +63,22 @@ fn counters() -> String {
     read("snmp") + &v6
 }
 
+/// Waits until the connections of earlier calls have said their last word.
+fn await_quiet() {
+    const LISTEN: &str = "0A";
+    const TIME_WAIT: &str = "06";
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let busy = |table: &str| {
+        let sockets = fs::read_to_string(format!("/proc/thread-self/net/{table}")).unwrap();
+        let mut states = sockets.lines().skip(1).filter_map(|line| line.split_whitespace().nth(3));
+        states.any(|state| state != LISTEN && state != TIME_WAIT)
+    };
+    while busy("tcp") || busy("tcp6") {
+        assert!(Instant::now() < deadline, "connections stay open");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
 #[test]
 fn it_needs_no_file_and_leaves_none() {
     for annotations in plain_annotations() {
@@ -103,6 +121,7 @@ fn it_sends_no_packet() {
         scene.add(&served).assert_added(&served);
         assert_ne!(counters(), untouched, "the counters see what a pod with an EIP causes");
 
+        await_quiet();
         let before = counters();
         let plain = scene.pod("plain-0", IP, &[]);
         for annotations in plain_annotations() {
