@@ -111,9 +111,13 @@ impl<'node> Containerd<'node> {
         containerd
     }
 
-    /// Kills containerd, as an OOM killer would, and starts it again; pods and plugins under way keep running.
-    pub fn kill_and_restart(&mut self) {
+    /// Kills containerd, as an OOM killer would; pods and plugins under way keep running.
+    pub fn kill(&mut self) {
         self.daemon.kill();
+    }
+
+    /// Starts it again after [`Containerd::kill`].
+    pub fn restart(&mut self) {
         self.daemon = Daemon::spawn(self.node, &self.dir);
         self.wait_until_ready();
     }
@@ -129,6 +133,16 @@ impl<'node> Containerd<'node> {
 
     /// RunPodSandbox with a deadline, at which containerd kills the plugin.
     pub fn run_pod_within(&self, pod: &PodSpec, timeout: Duration) -> Result<SandboxId, String> {
+        run(&mut self.run_pod_command(pod, timeout)).map(|id| id.trim().to_owned())
+    }
+
+    /// RunPodSandbox without waiting for its end.
+    pub fn begin_pod(&self, pod: &PodSpec) -> Child {
+        let mut cri = self.run_pod_command(pod, RUN_POD_TIMEOUT);
+        cri.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    fn run_pod_command(&self, pod: &PodSpec, timeout: Duration) -> Command {
         let mut cri = self.cri("run");
         cri.args(["--name", &pod.name, "--namespace", &pod.namespace, "--uid", &pod.uid])
             .args(["--attempt", &pod.attempt.to_string(), "--cgroup-parent", &self.node.cgroup_parent()])
@@ -136,7 +150,7 @@ impl<'node> Containerd<'node> {
         for (key, value) in &pod.annotations {
             cri.arg("--annotation").arg(format!("{key}={value}"));
         }
-        run(&mut cri).map(|id| id.trim().to_owned())
+        cri
     }
 
     pub fn stop(&self, sandbox: &str) -> Result<(), String> {
@@ -167,8 +181,7 @@ impl<'node> Containerd<'node> {
 
     /// What the pod's first process printed, once it has ended its [`Setup::first_process`].
     pub fn first_process_output(&self, sandbox: &str) -> String {
-        let inspected: Value = serde_json::from_str(&run(self.cri("inspect").arg(sandbox)).unwrap()).unwrap();
-        let pid = inspected["info"]["pid"].as_u64().unwrap();
+        let pid = self.first_process(sandbox);
         let deadline = Instant::now() + FIRST_PROCESS_TIMEOUT;
         while Instant::now() < deadline {
             if let Some(output) = self.node.read_as(pid, "/dev/first-process") {
@@ -177,6 +190,12 @@ impl<'node> Containerd<'node> {
             thread::sleep(Duration::from_millis(20));
         }
         panic!("the first process of sandbox {sandbox} has not ended");
+    }
+
+    /// The pid of the pod's first process, as the node counts.
+    pub fn first_process(&self, sandbox: &str) -> u64 {
+        let inspected: Value = serde_json::from_str(&run(self.cri("inspect").arg(sandbox)).unwrap()).unwrap();
+        inspected["info"]["pid"].as_u64().unwrap()
     }
 
     fn cri(&self, verb: &str) -> Command {

@@ -15,6 +15,7 @@ mod recorder;
 mod refusals;
 mod repeat;
 mod review;
+mod runtime;
 mod scene;
 mod secrets;
 mod stage;

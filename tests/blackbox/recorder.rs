@@ -21,6 +21,8 @@ pub enum Plugin {
 /// One execution of the plugin by a runtime.
 pub struct Call {
     pub command: String,
+    /// Of the process, as its node counts.
+    pub pid: u32,
     /// The `CNI_*` variables.
     pub env: BTreeMap<String, String>,
     pub stdin: Value,
@@ -91,7 +93,8 @@ impl Call {
         // VERSION may come without a document.
         let stdin = fs::read(path.with_extension("stdin")).unwrap();
         let stdin = if stdin.is_empty() { Value::Null } else { serde_json::from_slice(&stdin).unwrap() };
-        Call { command: env["CNI_COMMAND"].clone(), env, stdin }
+        let pid = path.file_stem().unwrap().to_str().unwrap().rsplit('.').next().unwrap().parse().unwrap();
+        Call { command: env["CNI_COMMAND"].clone(), pid, env, stdin }
     }
 
     /// A key of `CNI_ARGS`.

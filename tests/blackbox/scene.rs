@@ -131,7 +131,8 @@ impl Scene {
         .restarted()
     }
 
-    fn stanza(&self) -> Value {
+    /// Our object in the conflist, with this node's paths.
+    pub fn stanza(&self) -> Value {
         json!({
             "type": "podeip",
             "capabilities": { CAPABILITY: true },

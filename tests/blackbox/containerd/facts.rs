@@ -166,7 +166,8 @@ fn a_killed_containerd_finds_its_pods_again_and_sends_their_del() {
     on_node(&NEEDS, |node| {
         let mut containerd = Containerd::start(node, &Setup::new(Plugin::StandIn));
         let id = containerd.run_pod(&PodSpec::new("web-0")).unwrap();
-        containerd.kill_and_restart();
+        containerd.kill();
+        containerd.restart();
         assert_eq!(containerd.sandboxes()[0]["state"], "READY");
         containerd.stop(&id).unwrap();
         assert_eq!(containerd.recorder.commands(), ["ADD", "DEL"]);
