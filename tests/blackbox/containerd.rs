@@ -247,6 +247,9 @@ impl Daemon {
             .command("containerd")
             .arg("--config")
             .arg(dir.join("containerd.toml"))
+            // Plugins inherit this environment: a proxy of the developer's is not for them.
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

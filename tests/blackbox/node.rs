@@ -249,10 +249,11 @@ mod tests {
         assert!(!Path::new("/run/containerd-test").exists());
     }
 
-    /// Run by the next test in a process of its own, which it kills.
-    #[test]
-    #[ignore = "holds a pod until it is killed"]
-    fn holds_a_pod_until_killed() {
+    /// Set in the process that [`no_process_survives_a_killed_test_and_the_next_node_removes_its_cgroups`] starts of
+    /// itself: it holds a pod until it is killed.
+    const HOLD: &str = "PODEIP_TEST_HOLDS_A_POD";
+
+    fn hold_a_pod() {
         on_node(&NEEDS, |node| {
             let containerd = Containerd::start(node, &Setup::new(Plugin::StandIn));
             println!("holds {}", containerd.run_pod(&PodSpec::new("held")).unwrap());
@@ -262,9 +263,14 @@ mod tests {
 
     #[test]
     fn no_process_survives_a_killed_test_and_the_next_node_removes_its_cgroups() {
+        if std::env::var_os(HOLD).is_some() {
+            return hold_a_pod();
+        }
         on_node(&NEEDS, |_| {
+            let this = "node::tests::no_process_survives_a_killed_test_and_the_next_node_removes_its_cgroups";
             let mut holder = Command::new(std::env::current_exe().unwrap())
-                .args(["--ignored", "--exact", "--nocapture", "node::tests::holds_a_pod_until_killed"])
+                .args(["--exact", "--nocapture", this])
+                .env(HOLD, "1")
                 .stdout(Stdio::piped())
                 .spawn()
                 .unwrap();

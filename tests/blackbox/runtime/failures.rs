@@ -58,23 +58,23 @@ fn however_often_binding_fails_one_eip_is_bought() {
     on_stage(|stage| {
         let faults = &stage.scene.world.faults;
         let refused = Effect::error(403, "Forbidden.RAM", "not allowed");
-        faults.add(Rule::on("AssociateEipAddress", refused).service(ServiceMatch::Vpc).times(3));
+        faults.add(Rule::on("AssociateEipAddress", refused).service(ServiceMatch::Vpc).times(2));
         let pod = stage.pod("web-0", &[WITH_EIP]);
-        for attempt in 0..3 {
+        for attempt in 0..2 {
             let refusal = stage.run_again(&pod, attempt).unwrap_err();
             assert!(refusal.contains("Forbidden.RAM") && refusal.contains("RequestId"), "{refusal}");
             let [eip] = &stage.scene.ours()[..] else { panic!("{:?}", stage.scene.ours()) };
             assert_eq!(eip.status, Status::Available);
             assert_eq!(stage.scene.records()[0]["phase"], "Held");
         }
-        let sandbox = stage.run_again(&pod, 3).unwrap();
+        let sandbox = stage.run_again(&pod, 2).unwrap();
         stage.scene.assert_served(&stage.placed(&pod, &sandbox));
         assert_eq!(stage.scene.ever_ours().len(), 1);
 
         let mut containers: Vec<_> =
             stage.containerd.recorder.calls_of("ADD").iter().map(|add| add.env["CNI_CONTAINERID"].clone()).collect();
         containers.dedup();
-        assert_eq!(containers.len(), 4, "each try was a sandbox of its own");
+        assert_eq!(containers.len(), 3, "each try was a sandbox of its own");
         stage.delete(&pod, &sandbox);
         stage.scene.assert_nothing_left();
     });
