@@ -204,7 +204,8 @@ pub enum Unbound {
 /// binding that was asked for by a process that died may show up late, and so may the EIP itself.
 /// A process that died while it undid such a binding leaves the phase `Unbinding`.
 pub fn in_doubt_until(record: &Attachment) -> Deadline {
-    let age = Timestamp::now().duration_since(record.updated_at).unsigned_abs();
+    // A clock that was set back leaves times in the future, which say nothing.
+    let age = Duration::try_from(Timestamp::now().duration_since(record.updated_at)).unwrap_or_default();
     match record.phase {
         Phase::Binding | Phase::Unbinding => Deadline::after(READ_LAG.saturating_sub(age)),
         _ => Deadline::after(Duration::ZERO),

@@ -49,7 +49,10 @@ impl<'a> Journal<'a> {
     pub fn save(&mut self, change: impl FnOnce(&mut Attachment)) -> Result<(), Failure> {
         let mut next = self.record.clone();
         change(&mut next);
-        next.updated_at = Timestamp::now();
+        // It says since when the phase holds, which decides what may still be under way.
+        if (next.phase, &next.binding) != (self.record.phase, &self.record.binding) || !self.on_disk {
+            next.updated_at = Timestamp::now();
+        }
         self.store.update(Deadline::after(STATE_LOCK_WAIT), |all| put(all, next.clone()))?;
         self.record = next;
         self.on_disk = true;

@@ -18,6 +18,16 @@ use crate::eip::node::Node;
 pub fn run(dry_run: bool, options: &PathOptions) -> anyhow::Result<ExitCode> {
     let node = Node::open(&paths::resolve(options)?)?;
     let findings = collect::collect(&node, dry_run)?;
+    if !dry_run {
+        node.store.sweep_pod_locks()?;
+    }
+    for file in node.store.set_aside()? {
+        eprintln!(
+            "podeip: {} was set aside because it did not parse; compare the EIPs that carry the tag podeip-cluster \
+             with `podeip list`, and delete the file when none is missing",
+            file.display()
+        );
+    }
     if findings.is_empty() {
         eprintln!("no pod of this node has an EIP; nothing to do");
         return Ok(ExitCode::SUCCESS);

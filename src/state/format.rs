@@ -88,6 +88,7 @@ pub struct Attachment {
     #[serde(default)]
     pub published: bool,
     pub created_at: Timestamp,
+    /// Since when `phase` and `binding` are as they are.
     pub updated_at: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,

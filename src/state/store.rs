@@ -76,7 +76,7 @@ impl Store {
     /// [`StateError::NewerVersion`], [`StateError::Read`] and [`StateError::Untrusted`];
     /// [`StateError::Corrupt`] once, after the broken file was set aside (this alone takes the lock).
     pub fn attachments(&self) -> Result<Vec<Attachment>, StateError> {
-        self.snapshot(|_| true)
+        self.snapshot(None)
     }
 
     /// As [`Store::attachments`], but none at all when no value in the file is `text` (a private IP,
@@ -84,21 +84,23 @@ impl Store {
     /// plain pods, which have nothing here however many attachments there are.
     ///
     /// # Errors
-    /// As [`Store::attachments`].
+    /// As [`Store::attachments`], but [`StateError::NewerVersion`] only when the file names `text`.
     pub fn attachments_naming(&self, text: &str) -> Result<Vec<Attachment>, StateError> {
-        self.snapshot(|content| may_name(content, text))
+        self.snapshot(Some(text))
     }
 
-    fn snapshot(&self, worth_parsing: impl FnOnce(&[u8]) -> bool) -> Result<Vec<Attachment>, StateError> {
+    fn snapshot(&self, naming: Option<&str>) -> Result<Vec<Attachment>, StateError> {
         if !directory::exists(&self.directory)? {
             return Ok(Vec::new());
         }
         let Some(content) = self.read()? else { return Ok(Vec::new()) };
-        if !worth_parsing(&content) {
+        let absent = naming.is_some_and(|text| !names(&content, text));
+        if absent && is_whole(&content) {
             return Ok(Vec::new());
         }
         match self.parse(&content) {
             Ok(file) => Ok(file.attachments),
+            Err(Unusable::Newer(_)) if absent => Ok(Vec::new()),
             Err(Unusable::Newer(refusal)) => Err(refusal),
             // Whether it is still there and still broken is certain only under the lock.
             Err(Unusable::Corrupt(_)) => {
@@ -297,12 +299,16 @@ enum Unusable {
     Corrupt(String),
 }
 
-/// False only when `content` is whole, as this version writes it, and no string in it is `text`.
-fn may_name(content: &[u8], text: &str) -> bool {
-    let as_we_write = content.starts_with(format!("{{\"version\":{VERSION},").as_bytes()) && content.ends_with(b"]}");
+/// Whether `content` is whole, as this version writes it.
+fn is_whole(content: &[u8]) -> bool {
+    content.starts_with(format!("{{\"version\":{VERSION},").as_bytes()) && content.ends_with(b"]}")
+}
+
+/// False only when no string in `content` is `text`.
+fn names(content: &[u8], text: &str) -> bool {
     let found = |needle: &str| memchr::memmem::find(content, needle.as_bytes()).is_some();
     // Another writer could have escaped any letter; serde_json escapes only what it must.
-    !as_we_write || found("\\u") || serde_json::to_string(text).map_or(true, |needle| found(&needle))
+    found("\\u") || serde_json::to_string(text).map_or(true, |needle| found(&needle))
 }
 
 /// A file name for any namespace and name; neither can contain the slash that separates them.

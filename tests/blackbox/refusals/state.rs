@@ -14,7 +14,8 @@ fn state_of_a_newer_podeip_is_left_alone() {
     fs::create_dir(scene.state_dir()).unwrap();
     fs::set_permissions(scene.state_dir(), fs::Permissions::from_mode(0o700)).unwrap();
     let file = scene.state_dir().join("state.json");
-    let newer = json!({"version": 2, "attachments": {"of": "another shape"}, "ip": pod.ip}).to_string();
+    let newer =
+        json!({"version": 2, "attachments": {"of": "another shape"}, "ip": pod.ip, "of": pod.container_id}).to_string();
     fs::write(&file, &newer).unwrap();
     let words = ["state.json", "version 2", "install the newer podeip"];
     for _ in 0..2 {
@@ -23,6 +24,8 @@ fn state_of_a_newer_podeip_is_left_alone() {
         // What it had cannot be known, so neither can it be undone.
         scene.assert_refused(&scene.call("DEL", &pod), 108, &words);
         scene.add(&plain).assert_added(&plain);
+        // Of this sandbox it had nothing, in whatever shape.
+        scene.del(&plain);
     }
     assert_eq!(fs::read_to_string(&file).unwrap(), newer);
     assert!(scene.events(&pod, "EIPFailed").iter().any(|message| message.contains("version 2")));
@@ -91,6 +94,8 @@ fn broken_state_is_set_aside_and_the_pod_keeps_its_eip() {
         scene.add(&again).assert_added(&again);
         assert_eq!(scene.assert_served(&again).id, eip.id);
         assert_eq!(scene.ever_ours().len(), 1);
+        let gc = scene.gc();
+        assert!(gc.stderr.contains(aside[0].to_str().unwrap()), "it is mentioned until it is removed: {gc:?}");
         scene.delete_pod(&pod);
         scene.del(&again);
         scene.assert_nothing_left();
