@@ -183,7 +183,7 @@ fn nothing_is_written_when_nothing_changed_and_the_lock_file_stays_the_same() {
 
 #[test]
 fn version_one_keeps_its_shape() {
-    let fixture = include_str!("../../tests/fixtures/state/v1.json");
+    let fixture = include_str!("../../../tests/fixtures/state/v1.json");
     let file: StateFile = serde_json::from_str(fixture).unwrap();
     assert_eq!(file.version, VERSION);
     assert_eq!(file.attachments[0].binding.as_ref().unwrap().private_ip.to_string(), "10.0.3.17");
@@ -231,7 +231,7 @@ fn every_phase_has_its_name() {
 #[test]
 fn a_broken_file_is_set_aside_once_and_the_state_starts_empty() {
     let half = br#"{"version":1,"attachments":[{"contai"#;
-    let unknown_phase = include_str!("../../tests/fixtures/state/v1.json").replace("\"Bound\"", "\"Bond\"");
+    let unknown_phase = include_str!("../../../tests/fixtures/state/v1.json").replace("\"Bound\"", "\"Bond\"");
     let broken: [&[u8]; 6] = [b"", half, b"\0\0\0\0", b"{\"version\":0}", b"[]", unknown_phase.as_bytes()];
     for content in broken {
         for by_reading in [true, false] {
