@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::cloud::Eip;
 use crate::deadline::Deadline;
 use crate::eip::allocate::{allocate, allocation};
@@ -268,6 +270,8 @@ impl<'a> Attempt<'a> {
         self.journal.save(|record| {
             record.phase = Phase::Binding;
             record.binding = Some(around.binding.clone());
+            // An earlier try's record may have said so for long, but the call is yet to come.
+            record.updated_at = Timestamp::now();
         })?;
         let (record, existing) = (self.journal.record().clone(), self.claim.take());
         let Some(eip) = &record.eip else {
@@ -276,22 +280,26 @@ impl<'a> Attempt<'a> {
         let mut tags = OwnerTags::wanted(&record, self.cluster, around.pod.node.as_deref().unwrap_or_default());
         // An earlier process may have bought it a moment ago.
         let fresh = eip.kind == EipKind::Auto;
-        let deadline = self.deadline;
+        let (journal, deadline) = (&mut self.journal, self.deadline);
         let (bound, claimed) = std::thread::scope(|scope| {
             let claim = scope.spawn(|| publish::claim(kube, &around.pod, &record, existing, deadline));
             let mut mend = |eip: &Eip| tags.mend(cloud, eip, deadline);
-            let bound = bind::bind(cloud, &eip.id, &around.binding, fresh, deadline, &mut mend);
+            let mut renew = || journal.renew();
+            let bound = bind::bind(cloud, &eip.id, &around.binding, fresh, deadline, &mut mend, &mut renew);
             // One that an earlier try bound was never seen under way.
             if let Ok(Bound::Yes(eip)) = &bound {
                 mend(eip);
             }
             (bound, claim.join().map_err(|_| panicked("writing the PodEIP")))
         });
-        if certainly_free && matches!(bound, Ok(Bound::Refused(_))) {
-            self.journal.save(|record| {
+        match &bound {
+            Ok(Bound::Refused(_)) if certainly_free => self.journal.save(|record| {
                 record.phase = Phase::Held;
                 record.binding = None;
-            })?;
+            })?,
+            // The last call may have been sent just now; undoing does without the note on a full disk.
+            Err(_) => drop(self.journal.renew()),
+            Ok(_) => {}
         }
         self.claim = Some(claimed??);
         bound

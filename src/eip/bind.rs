@@ -78,10 +78,11 @@ pub enum Bound {
 
 /// Binds `id` to `binding` and waits until the cloud shows it. `fresh` says that the EIP was
 /// allocated a moment ago, so that an unknown id means "not visible yet". `observe` sees the EIP
-/// as soon as the cloud shows it, while the binding is still under way.
+/// as soon as the cloud shows it, while the binding is still under way. `asking_again` runs before
+/// every repeat of the call, so that the record says how old the youngest one can be.
 ///
 /// # Errors
-/// Only what no look at the cloud could settle before the deadline.
+/// Only what no look at the cloud could settle before the deadline, and those of `asking_again`.
 pub fn bind(
     cloud: &Cloud,
     id: &EipId,
@@ -89,6 +90,7 @@ pub fn bind(
     fresh: bool,
     deadline: Deadline,
     observe: &mut dyn FnMut(&Eip),
+    asking_again: &mut dyn FnMut() -> Result<(), Failure>,
 ) -> Result<Bound, Failure> {
     let visible_by = Deadline::after(if fresh { READ_LAG } else { Duration::ZERO });
     let mut polls = Polls::new();
@@ -111,6 +113,7 @@ pub fn bind(
         if !polls.pause(deadline) {
             return Err(late(id, "bound", binding));
         }
+        asking_again()?;
     }
 }
 

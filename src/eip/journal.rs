@@ -53,6 +53,16 @@ impl<'a> Journal<'a> {
         if (next.phase, &next.binding) != (self.record.phase, &self.record.binding) || !self.on_disk {
             next.updated_at = Timestamp::now();
         }
+        self.write(next)
+    }
+
+    /// Says that what the phase stands for is under way from now on: the call is about to be sent
+    /// once more.
+    pub fn renew(&mut self) -> Result<(), Failure> {
+        self.write(Attachment { updated_at: Timestamp::now(), ..self.record.clone() })
+    }
+
+    fn write(&mut self, next: Attachment) -> Result<(), Failure> {
         self.store.update(Deadline::after(STATE_LOCK_WAIT), |all| put(all, next.clone()))?;
         self.record = next;
         self.on_disk = true;

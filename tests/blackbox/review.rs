@@ -267,6 +267,68 @@ fn an_unbinding_under_way_does_not_undo_the_next_binding() {
     scene.assert_served(&pod);
 }
 
+/// Kills `adding` once the cloud has an association from it that it carries out a second later, and
+/// lets the runtime give the sandbox up.
+fn killed_while_binding(scene: &Scene, pod: &Sandbox, start_adding: impl FnOnce() -> Child) {
+    scene.world.cloud.set(|settings| {
+        settings.processing.insert("AssociateEipAddress".into(), 1000);
+    });
+    let mark = scene.world.calls.mark();
+    let mut adding = start_adding();
+    let asked = |calls: &[podeip_sim::calls::Call]| {
+        calls.iter().any(|call| call.seq > mark && call.name == "AssociateEipAddress" && call.code().is_none())
+    };
+    assert!(scene.world.calls.wait_until(PATIENCE, asked), "{}", scene.log());
+    adding.kill().unwrap();
+    adding.wait().unwrap();
+    scene.del(pod);
+    std::thread::sleep(Duration::from_millis(1300)); // past the call's processing time
+    assert!(scene.on(pod.ip).is_empty(), "{:?}\n{}", scene.records(), scene.log());
+}
+
+#[test]
+fn a_binding_that_a_second_try_asked_for_is_undone() {
+    let scene = Scene::new();
+    let pod = scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP]);
+    let gate = scene.world.faults.gate_on(ServiceMatch::Vpc, "AssociateEipAddress", 1, Moment::BeforeEffect);
+    let mut first = scene.spawn("ADD", &pod);
+    assert!(gate.wait_reached(PATIENCE), "{}", scene.log());
+    first.kill().unwrap();
+    first.wait().unwrap();
+    gate.release(Outcome::Cut);
+    std::thread::sleep(Duration::from_millis(2100)); // the first try's binding is not in doubt any more
+    let pod = pod.restarted();
+    killed_while_binding(&scene, &pod, || scene.spawn("ADD", &pod));
+}
+
+#[test]
+fn a_binding_that_was_asked_for_again_and_again_is_undone() {
+    let scene = Scene::new();
+    let pod = scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP]);
+    let busy = scene.world.faults.add(Rule::on("AssociateEipAddress", Effect::error(400, "TaskConflict", "busy")));
+    let adding = scene.spawn("ADD", &pod);
+    await_true("the first call is refused", || scene.world.faults.hits(busy) > 0);
+    std::thread::sleep(Duration::from_millis(2100)); // the first call is not in doubt any more
+    killed_while_binding(&scene, &pod, || {
+        scene.world.faults.remove(busy);
+        adding
+    });
+}
+
+#[test]
+fn a_binding_without_an_answer_is_undone_although_add_is_out_of_time() {
+    let scene = Scene::new();
+    scene.configure(|settings| settings["eip_add_timeout_seconds"] = json!(4));
+    scene.world.cloud.set(|settings| {
+        settings.processing.insert("AssociateEipAddress".into(), 3500); // ADD tries for 3 s
+    });
+    let pod = scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP]);
+    scene.add(&pod).assert_error(11, &["AssociateEipAddress"]);
+    scene.del(&pod);
+    std::thread::sleep(Duration::from_millis(1500)); // past the call's processing time
+    assert!(scene.on(pod.ip).is_empty(), "{:?}\n{}", scene.records(), scene.log());
+}
+
 #[test]
 fn an_eip_that_someone_moved_away_is_not_waited_for() {
     let scene = Scene::new();
