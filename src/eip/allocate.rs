@@ -93,13 +93,15 @@ pub fn allocate(
     }
 }
 
-fn recorded(journal: &Journal) -> Result<Option<Allocation>, Failure> {
+/// The allocation that an earlier try sent, or was about to send.
+pub fn recorded(journal: &Journal) -> Result<Option<Allocation>, Failure> {
     let Some(value) = journal.record().allocation.clone() else { return Ok(None) };
     serde_json::from_value(value).map(Some).map_err(|error| {
         Failure::new(
-            Kind::LocalState,
+            Kind::TryAgain,
             format!("the recorded allocation of pod {} is unreadable: {error}", journal.record().pod),
         )
+        .hinting("remove the pod's attachment from state.json, and look for its EIP by the tag podeip-uid")
     })
 }
 

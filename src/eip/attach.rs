@@ -22,7 +22,7 @@ use crate::eip::request::{Requested, Source};
 use crate::eip::sandbox::Sandbox;
 use crate::eip::surroundings::Surroundings;
 use crate::kube::{Pod, PodEip};
-use crate::names::{BandwidthPackageId, EipKind};
+use crate::names::{BandwidthPackageId, EipId, EipKind};
 use crate::settings::Settings;
 use crate::state::format::{AttachedEip, Phase};
 use crate::strategy::Strategy;
@@ -161,7 +161,8 @@ impl<'a> Attempt<'a> {
         let fits = match (&self.requested.wish.source, &record.eip) {
             (_, None) => true,
             (Source::Named(id), Some(eip)) => eip.id == *id,
-            (Source::Allocate(_), Some(eip)) => eip.kind == EipKind::Auto,
+            // One that was taken from a PodEIP is the user's, and serves as well.
+            (Source::Allocate(_), Some(eip)) => eip.kind == EipKind::Auto || self.published(&eip.id),
         };
         let moved = record.binding.as_ref().is_some_and(|binding| *binding != around.binding);
         // The call that unbinds may still be on its way, and would undo a new binding.
@@ -182,7 +183,7 @@ impl<'a> Attempt<'a> {
         let strategy = self.requested.wish.strategy;
         match self.requested.wish.source.clone() {
             Source::Named(id) => {
-                self.refuse_to_orphan(self.claim.as_ref())?;
+                contest::refuse_to_orphan(self.claim.as_ref(), self.sandbox)?;
                 self.hold((AttachedEip { id, address: None, kind: EipKind::Static }, None), strategy)
             }
             Source::Allocate(parameters) => {
@@ -217,32 +218,24 @@ impl<'a> Attempt<'a> {
         }
         let Some(pod_eip) = &self.claim else { return Ok(None) };
         let own = pod_eip.pod_uid().as_ref() == Some(&self.sandbox.pod.uid);
-        if pod_eip.deleting
-            || pod_eip.spec.kind != EipKind::Auto
-            || !(own || contest::inherits(pod_eip, &self.sandbox.pod.uid))
-        {
+        let own = own && (pod_eip.spec.kind == EipKind::Auto || self.published(&pod_eip.spec.allocation_id));
+        if pod_eip.deleting || !(own || contest::inherits(pod_eip, &self.sandbox.pod.uid)) {
             return Ok(None);
         }
         // A PodEIP may name an EIP that was released behind its back; then one is bought.
         let Some(eip) = self.node.cloud()?.eip(&pod_eip.spec.allocation_id, self.deadline)? else { return Ok(None) };
         // One that other tools or people wrote proves nothing, and what we did not buy is never released.
-        let bought = owner::is_ours(&eip, self.cluster) || pod_eip.pod_uid().is_some();
+        let marked = pod_eip.spec.kind == EipKind::Auto && pod_eip.pod_uid().is_some();
+        let bought = owner::is_ours(&eip, self.cluster) || marked;
         Ok(Some(found(&eip, if bought { EipKind::Auto } else { EipKind::Static })))
     }
 
-    /// A PodEIP that keeps an EIP is the only claim to it: it is not overwritten with another.
-    fn refuse_to_orphan(&self, pod_eip: Option<&PodEip>) -> Result<(), Failure> {
-        match pod_eip {
-            Some(kept) if contest::inherits(kept, &self.sandbox.pod.uid) => Err(Failure::new(
-                Kind::EipUnavailable,
-                format!(
-                    "PodEIP {} keeps {} for this pod's name, but the pod names another EIP",
-                    self.sandbox.pod, kept.spec.allocation_id
-                ),
-            )
-            .hinting("delete that PodEIP first, or remove pod-eip-instanceid")),
-            _ => Ok(()),
-        }
+    /// Whether this pod's own PodEIP shows `id` to the cluster already.
+    fn published(&self, id: &EipId) -> bool {
+        self.claim.as_ref().is_some_and(|claim| {
+            let own = claim.pod_uid().as_ref() == Some(&self.sandbox.pod.uid);
+            own && !claim.deleting && claim.status.is_some() && claim.spec.allocation_id == *id
+        })
     }
 
     fn hold(&mut self, (eip, package): FoundEip, strategy: Strategy) -> Result<(), Failure> {
@@ -313,7 +306,8 @@ impl<'a> Attempt<'a> {
     /// The recorded EIP is gone from the cloud: a named one cannot be replaced, ours is bought anew.
     fn forget_vanished(&mut self) -> Result<(), Failure> {
         let record = self.journal.record();
-        if let Some(AttachedEip { id, kind: EipKind::Static, .. }) = &record.eip {
+        let named = matches!(self.requested.wish.source, Source::Named(_));
+        if let (true, Some(AttachedEip { id, .. })) = (named, &record.eip) {
             return Err(Failure::new(
                 Kind::EipUnavailable,
                 format!("{id}, named by pod {}, does not exist", self.sandbox.pod),

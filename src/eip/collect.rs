@@ -112,7 +112,12 @@ fn carry_out(node: &Node, mut journal: Journal, decided: Plan) -> Result<Outcome
     match decided {
         Plan::Leave(why) => Ok(Outcome::Left(why)),
         Plan::UnbindAndHold(why) => {
-            detach::unbind_recorded(node.cloud()?, &mut journal, deadline)?;
+            let unbound = node.cloud().and_then(|cloud| detach::unbind_recorded(cloud, &mut journal, deadline));
+            if let Err(failure) = unbound {
+                let text = failure.to_string();
+                journal.save(|record| record.last_error = Some(text))?;
+                return Err(failure);
+            }
             Ok(Outcome::Done { what: Ending::Held("for the pod's next sandbox".into()), why })
         }
         Plan::End(why) => Ok(match detach::end(node, journal, deadline)? {

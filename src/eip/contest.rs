@@ -70,6 +70,24 @@ pub fn inherits(pod_eip: &PodEip, uid: &PodUid) -> bool {
     !pod_eip.deleting && pod_eip.spec.kind == EipKind::Auto && lasting && holder.as_ref() != Some(uid)
 }
 
+/// A PodEIP that keeps an EIP is the only claim to it: it is not overwritten with another.
+///
+/// # Errors
+/// [`Kind::EipUnavailable`] naming the kept EIP.
+pub fn refuse_to_orphan(pod_eip: Option<&PodEip>, sandbox: &Sandbox) -> Result<(), Failure> {
+    match pod_eip {
+        Some(kept) if inherits(kept, &sandbox.pod.uid) => Err(Failure::new(
+            Kind::EipUnavailable,
+            format!(
+                "PodEIP {} keeps {} for this pod's name, but the pod names another EIP",
+                sandbox.pod, kept.spec.allocation_id
+            ),
+        )
+        .hinting("delete that PodEIP first, or remove pod-eip-instanceid")),
+        _ => Ok(()),
+    }
+}
+
 /// Frees an EIP that the cloud shows on something else, if this pod may have it.
 ///
 /// # Errors

@@ -208,13 +208,14 @@ fn hold(journal: &mut Journal, ending: Ending) -> Result<Ending, Failure> {
 /// owner tags find it; where they were ignored, the same token yields the same EIP again.
 pub fn resolve_intent(node: &Node, journal: &mut Journal, deadline: Deadline) -> Result<(), Failure> {
     let record = journal.record();
-    let Some(sent) = record.allocation.clone().filter(|_| record.eip.is_none()) else { return Ok(()) };
+    if record.eip.is_some() {
+        return Ok(());
+    }
+    let Some(sent) = allocate::recorded(journal)? else { return Ok(()) };
     let (cloud, cluster) = (node.cloud()?, node.cluster()?);
     if let Some(eip) = allocate::allocated_before(cloud, cluster, &record.pod, deadline)? {
         return allocate::adopt(journal, &eip);
     }
-    let sent = serde_json::from_value(sent)
-        .map_err(|error| Failure::new(Kind::LocalState, format!("the recorded allocation is unreadable: {error}")))?;
     match allocate::allocate(cloud, cluster, journal, sent, deadline, &mut Vec::new()) {
         // Refused for good: then the first call cannot have bought anything either.
         Err(_) if journal.record().allocation.is_none() => Ok(()),

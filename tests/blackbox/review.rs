@@ -361,6 +361,11 @@ fn an_eip_that_only_a_foreign_pod_eip_names_is_never_released() {
     let pod = scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP]);
     scene.add(&pod).assert_added(&pod);
     assert_eq!(scene.assert_served(&pod).id, defaults::USER_EIP);
+    scene.del(&pod);
+    let pod = pod.restarted();
+    scene.add(&pod).assert_added(&pod);
+    assert_eq!(scene.assert_served(&pod).id, defaults::USER_EIP, "it is still the pod's in its next sandbox");
+    assert!(scene.ever_ours().is_empty());
     scene.delete_pod(&pod);
     scene.del(&pod);
     assert_eq!(scene.world.cloud.eip(defaults::USER_EIP).unwrap().status, Status::Available);
