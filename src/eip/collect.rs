@@ -143,7 +143,7 @@ pub fn collect_invalid(node: &Node, valid: &[(ContainerId, String)]) -> Result<(
         }
         let deadline = round.within(node.settings.del_timeout);
         match detach::detach(node, &record.container_id, &record.ifname, deadline) {
-            Ok(ending) => log::info!("gc: pod {}: {ending:?}", record.pod),
+            Ok(ending) => log::info!("gc: pod {}: {ending}", record.pod),
             Err(failure) if failure.kind == Kind::LocalState => return Err(failure),
             Err(failure) => log::warn!("gc: pod {} is left for the next round: {failure}", record.pod),
         }

@@ -1,5 +1,6 @@
 //! DEL and everything that ends an attachment: unbind, then hold, keep or release. Absent is done.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::cloud::{Class, Cloud, EipStatus};
@@ -49,6 +50,19 @@ pub enum Ending {
     Released(EipId),
     /// There was no EIP; the record is gone.
     Nothing,
+}
+
+/// For the log.
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ending::Held(until) => write!(f, "its EIP is unbound and held {until}"),
+            Ending::Undecided(answer) => write!(f, "its EIP is unbound and held: {answer}"),
+            Ending::Kept(reason) => write!(f, "its EIP is unbound and kept: {reason}"),
+            Ending::Released(eip) => write!(f, "{eip} is unbound and released"),
+            Ending::Nothing => f.write_str("it had no EIP"),
+        }
+    }
 }
 
 /// DEL of one sandbox interface, by `deadline`. Unknown is success.

@@ -9,7 +9,7 @@ use crate::net::NetError;
 use crate::settings::SettingsError;
 use crate::state::StateError;
 
-/// What kind of failure it is; each kind has one CNI error code (design, section 4).
+/// What kind of failure it is; each kind has one CNI error code (README, "When something is wrong").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A retry can mend it.

@@ -68,7 +68,7 @@ pub fn finish_namesakes(node: &Node, pod: &PodRef, deadline: Deadline) -> Result
     for earlier in node.store.attachments()?.into_iter().filter(left) {
         let subject = earlier.pod.clone();
         match detach::end(node, Journal::resume(&node.store, earlier), deadline) {
-            Ok(ending) => log::info!("pod {subject}, an earlier instance of this name: {ending:?}"),
+            Ok(ending) => log::info!("pod {subject}, an earlier instance of this name: {ending}"),
             Err(failure) if failure.kind == Kind::LocalState => return Err(failure),
             Err(failure) => log::warn!("pod {subject}, an earlier instance of this name, is not finished: {failure}"),
         }

@@ -182,7 +182,7 @@ pub fn del(called: &Called) -> Result<(), Failure> {
         })
     });
     match outcome {
-        Ok(ending) => log::info!("pod {}: {ending:?}", record.pod),
+        Ok(ending) => log::info!("pod {}: {ending}", record.pod),
         Err(failure) if failure.kind == Kind::LocalState => return Err(failure),
         Err(failure) => {
             log::error!("pod {}: DEL leaves its EIP for a later round: {failure}", record.pod);

@@ -117,14 +117,14 @@ impl KubeError {
             KubeError::Refused { refusal, .. } => match refusal.status {
                 300..=399 => Some(NOT_AN_API_SERVER.into()),
                 401 => Some(
-                    "the token was refused; the podeip agent refreshes the node's kubeconfig: is it running here?"
+                    "the token was refused; put a valid one of the service account kube-system/podeip into the kubeconfig"
                         .into(),
                 ),
                 403 if !refusal.message.contains("being terminated") => Some(missing_rule(operation)),
                 404 if refusal.object_absent() => None,
                 404 if operation.resource.group().is_empty() => Some(NOT_AN_API_SERVER.into()),
                 404 => Some(format!(
-                    "the CustomResourceDefinition podeips.{} is not installed; apply podeip's install manifests",
+                    "the CustomResourceDefinition podeips.{} is not installed; Terway and ack-extend-network-controller bring it",
                     operation.resource.group()
                 )),
                 _ => None,
@@ -169,7 +169,7 @@ fn missing_rule(operation: &Operation) -> String {
     };
     let resource: Resource = operation.resource;
     format!(
-        "the RBAC role of podeip lacks verb {} on {resource} in {group}; apply podeip's install manifests",
+        "the RBAC role of podeip lacks verb {} on {resource} in {group}; apply podeip's install/rbac.yaml",
         operation.verb
     )
 }
@@ -295,7 +295,7 @@ mod tests {
         let text = "patch pods/status shop/web-0: HTTP 403 Forbidden: pods \"web-0\" is forbidden (1 try)";
         assert_eq!(error.to_string(), text);
         let rule = "the RBAC role of podeip lacks verb patch on pods/status in the core API group; \
-                    apply podeip's install manifests";
+                    apply podeip's install/rbac.yaml";
         assert_eq!(error.hint().unwrap(), rule);
         assert!(!error.not_answered() && error.status() == Some(403));
     }

@@ -21,7 +21,7 @@ use crate::http::{Identity, Trust};
 #[derive(Debug, thiserror::Error)]
 pub enum KubeconfigError {
     /// There is no such file.
-    #[error("the kubeconfig {} does not exist; the podeip agent writes it: is it running on this node?", path.display())]
+    #[error("the kubeconfig {} does not exist; make one with the token of the service account kube-system/podeip", path.display())]
     Missing { path: PathBuf },
     #[error("the kubeconfig {} cannot be read", path.display())]
     Unreadable {

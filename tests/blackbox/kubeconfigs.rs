@@ -121,9 +121,10 @@ fn a_refused_token_is_named_with_the_way_out() {
     let scene = Scene::new();
     scene.world.cluster.set_token(Some("another-token"));
     let pod = scene.pod("web-0", IP, &[WITH_EIP]);
-    scene
-        .add(&pod)
-        .assert_error(107, &["get pods default/web-0: HTTP 401 Unauthorized", "refreshes the node's kubeconfig"]);
+    scene.add(&pod).assert_error(
+        107,
+        &["get pods default/web-0: HTTP 401 Unauthorized", "the token was refused; put a valid one"],
+    );
     assert!(scene.ever_ours().is_empty());
 }
 
@@ -186,7 +187,7 @@ fn an_unusable_kubeconfig_is_a_configuration_error_that_names_the_key() {
     let token = json!({"token": defaults::KUBE_TOKEN});
     let file = scene.path("kubeconfig").display().to_string();
     for (content, words) in [
-        (None, vec!["does not exist; the podeip agent writes it"]),
+        (None, vec!["does not exist; make one with the token"]),
         (Some("{".to_string()), vec!["is neither YAML nor JSON"]),
         (
             Some(kubeconfig(&scene, &json!({"certificate-authority": "none.crt"}), &token)),
@@ -288,7 +289,7 @@ fn is_named_when_missing(Deed { verb, resource, arrange }: &Deed) {
     scene.world.cluster.deny(verb, resource);
     let rule = format!("the RBAC role of podeip lacks verb {verb} on {resource} in ");
     let call = format!("{verb} {resource}");
-    scene.add(&pod).assert_error(107, &[&call, "HTTP 403 Forbidden", &rule, "apply podeip's install manifests"]);
+    scene.add(&pod).assert_error(107, &[&call, "HTTP 403 Forbidden", &rule, "apply podeip's install/rbac.yaml"]);
     assert!(scene.on(IP.into()).is_empty(), "{verb} {resource}: the failed ADD was undone");
     scene.del(&pod);
 

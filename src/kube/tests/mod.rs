@@ -178,7 +178,7 @@ fn a_refused_token_is_read_again_from_its_file_and_once() {
     let refusal = || status(401, "Unauthorized", "Unauthorized");
     let world = World::with_user([refusal()], "tokenFile: token");
     let refused = world.kube.pod("shop", "web-0", ample()).unwrap_err();
-    assert!(refused.hint().unwrap().contains("podeip agent") && !refused.not_answered());
+    assert!(refused.hint().unwrap().contains("the token was refused; put a valid one") && !refused.not_answered());
     assert_eq!(world.bearers(), ["Bearer first"], "the same token is not sent twice");
     // The file changes between two calls: the next call sends the new one.
     std::fs::write(world.file("token"), "second").unwrap();

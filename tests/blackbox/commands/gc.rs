@@ -176,5 +176,5 @@ fn gc_without_a_kubeconfig_decides_nothing() {
     let answer = scene.podeip(&["gc"]);
     assert_eq!(answer.code, Some(1), "{answer:?}");
     assert_told(&answer, "web-0", "left", "the API server did not say what became of the pod");
-    assert!(answer.stderr.contains("does not exist; the podeip agent writes it"), "{}", answer.stderr);
+    assert!(answer.stderr.contains("does not exist; make one with the token"), "{}", answer.stderr);
 }
