@@ -139,7 +139,8 @@ fn add_enabled(
         (None, Some(pod)) => request::read(&pod.annotations),
         (None, None) => Ok(None),
     };
-    let Some(requested) = requested.map_err(|refusal| untold(refusal.into()))? else {
+    let refused = |refusal| untold(Failure::from(refusal).during(format_args!("pod {}/{}", name.namespace, name.name)));
+    let Some(requested) = requested.map_err(refused)? else {
         return add_plain(called, Some(time.work)).map_err(untold);
     };
     let sandbox = called.sandbox(name, pod.as_ref(), had_netns).map_err(untold)?;
