@@ -249,7 +249,7 @@ fn a_kubeconfig_that_cannot_be_used() {
         // A DEL needs it even less.
         scene.del(&pod);
     };
-    refused(&["does not exist", "agent"]);
+    refused(&["does not exist", "kube-system/podeip"]);
     scene.write("kubeconfig", "a: [b");
     refused(&["neither YAML nor JSON"]);
     scene.write("kubeconfig", "apiVersion: v1\nkind: Config\n");

@@ -147,7 +147,7 @@ fn nobody_knows_what_a_pod_wants_while_the_api_server_is_silent() {
     scene.world.cluster.allow_all();
     scene.world.cluster.set_token(Some("another token"));
     scene.world.cluster.accept_client_certificate(false);
-    scene.assert_refused(&scene.add(&plain), 107, &["401", "token was refused", "agent"]);
+    scene.assert_refused(&scene.add(&plain), 107, &["401", "token was refused", "kube-system/podeip"]);
     scene.world.cluster.set_token(Some(podeip_sim::cloud::defaults::KUBE_TOKEN));
     scene.delete_pod(&plain);
     scene.assert_refused(&scene.add(&plain), 11, &["no pod default/plain-0"]);
