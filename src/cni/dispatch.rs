@@ -47,9 +47,10 @@ pub fn answer_panics() {
 /// `any_netns` lifts the rule that a sandbox is never in the network namespace of the plugin.
 fn serve(request: &Request, any_netns: bool) -> Result<String, CniError> {
     logging::init(&request.stanza.log_file, request.stanza.log_level);
-    let hosts_netns = !any_netns && net::own_netns(&request.netns);
-    // As in Go's plugin library, DEL does its work first.
-    if hosts_netns && request.command != Command::Del {
+    // Not on DEL, unlike Go's plugin library: a `/proc/<pid>/ns/net` whose pid was given to a process
+    // of the host would keep the primary plugin from its DEL.
+    let enters_netns = matches!(request.command, Command::Add | Command::Check);
+    if enters_netns && !any_netns && net::own_netns(&request.netns) {
         return Err(not_a_sandbox(request));
     }
     let answering = |failure: Failure| answer(failure).answering(Some(request.command), Some(&request.cni_version));
@@ -70,9 +71,6 @@ fn serve(request: &Request, any_netns: bool) -> Result<String, CniError> {
         }
     }
     .map_err(answering)?;
-    if hosts_netns {
-        return Err(not_a_sandbox(request));
-    }
     match (&request.prev_result, request.command) {
         (Some(result), Command::Add) => Ok(format!("{}\n", result.json())),
         _ => Ok(String::new()),

@@ -144,8 +144,10 @@ fn wait_bound(
             return Err(late(id, "bound", binding));
         }
         let Some(eip) = cloud.eip(id, deadline)? else {
+            // The association was accepted, so it exists: only its answer to another one can say
+            // that it does not. A listing that lags must not make us buy a second EIP.
             if shown_by.passed() {
-                return Ok(Step::Gone);
+                return Ok(Step::Again);
             }
             continue;
         };

@@ -116,8 +116,10 @@ pub fn publish(
     binding: &Binding,
     deadline: Deadline,
 ) -> Result<(), Failure> {
+    let Some(address) = eip.address.map(|address| address.to_string()) else {
+        return Err(Failure::new(Kind::TryAgain, format!("the cloud does not show the address of {}", eip.id)));
+    };
     kube.patch_pod_eip_status(pod_eip, &status_of(eip, binding), deadline)?;
-    let address = eip.address.map(|address| address.to_string()).unwrap_or_default();
     let mut keys: BTreeMap<&str, Option<&str>> = BTreeMap::new();
     keys.extend(ADDRESS_KEYS.map(|key| (key, Some(address.as_str()))));
     keys.extend(ID_KEYS.map(|key| (key, Some(eip.id.as_str()))));

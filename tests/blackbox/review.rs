@@ -49,8 +49,8 @@ fn a_sandbox_in_the_plugins_own_netns_is_refused() {
     assert_eq!(scene.world.calls.all().len(), 0, "nothing was touched");
     call("ADD", Some("TRUE")).assert_added(&pod);
     scene.delete_pod(&pod);
-    // As in Go's plugin library: the work first, then the complaint.
-    call("DEL", None).assert_error(8, &["own network namespace"]);
+    // The path may name a process of the host by now; that must not hold up the primary plugin's DEL.
+    assert_eq!(call("DEL", None).code, Some(0));
     scene.assert_nothing_left();
 }
 
@@ -344,6 +344,16 @@ fn an_eip_that_someone_moved_away_is_not_waited_for() {
     assert!(took < Duration::from_secs(6), "{took:?}");
     assert_eq!(scene.records()[0]["phase"], "Releasing", "{}", scene.log());
     assert!(scene.world.cloud.eip(&eip).unwrap().is_bound_to(defaults::POD_ENI, elsewhere));
+}
+
+#[test]
+fn an_eip_that_listings_show_late_is_waited_for_and_not_bought_again() {
+    let scene = Scene::new();
+    scene.world.cloud.set(|settings| settings.new_eip_lag = Duration::from_secs(6));
+    let pod = scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP]);
+    scene.add(&pod).assert_added(&pod);
+    scene.assert_served(&pod);
+    assert_eq!(scene.ever_ours().len(), 1, "{}", scene.log());
 }
 
 fn pod_eip(name: &str, allocation_id: &str) -> Value {

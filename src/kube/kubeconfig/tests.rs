@@ -1,5 +1,6 @@
 //! The shapes of kubeconfigs, good and bad.
 
+use serde_json::json;
 use std::error::Error;
 
 use tempfile::TempDir;
@@ -46,10 +47,15 @@ fn reads_yaml_and_json() {
     let yaml = loaded("server: 'https://10.0.0.1:6443/'", "token: abc").unwrap();
     assert_eq!((yaml.server.as_str(), token(&yaml).as_deref()), ("https://10.0.0.1:6443", Some("abc")));
     assert!(yaml.identity.is_none() && matches!(yaml.trust, Trust::Public));
-    let json = "{\n\t\"current-context\": \"c\",\n\t\"contexts\": [{\"name\": \"c\", \"context\": {\"cluster\": \
-                \"k\", \"user\": \"u\"}}],\n\t\"clusters\": [{\"name\": \"k\", \"cluster\": {\"server\": \
-                \"http://127.0.0.1:8080\"}}],\n\t\"users\": [{\"name\": \"u\", \"user\": null}]\n}\n";
-    let (_directory, path) = written(json);
+    let json = json!({
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
+        "clusters": [{"name": "k", "cluster": {"server": "http://127.0.0.1:8080"}}],
+        "users": [{"name": "u", "user": null}],
+    });
+    // Tabs are no YAML indentation, but JSON may have them.
+    let json = serde_json::to_string_pretty(&json).unwrap().replace("  ", "\t");
+    let (_directory, path) = written(&json);
     let json = load(&path).unwrap();
     assert_eq!((json.server.as_str(), token(&json)), ("http://127.0.0.1:8080", None));
 }

@@ -46,11 +46,13 @@ impl World {
 }
 
 fn config(server: &Scripted, user: &str) -> String {
-    format!(
-        "current-context: c\ncontexts:\n- name: c\n  context: {{cluster: k, user: u}}\nclusters:\n- name: k\n  \
-         cluster: {{server: \"http://{}\"}}\nusers:\n- name: u\n  user: {{{user}}}\n",
-        server.address
-    )
+    let lines = [
+        "current-context: c".to_string(),
+        "contexts: [{name: c, context: {cluster: k, user: u}}]".to_string(),
+        format!("clusters: [{{name: k, cluster: {{server: 'http://{}'}}}}]", server.address),
+        format!("users: [{{name: u, user: {{{user}}}}}]"),
+    ];
+    lines.join("\n")
 }
 
 fn ample() -> Deadline {

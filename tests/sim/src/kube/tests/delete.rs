@@ -57,8 +57,10 @@ fn finalizers_keep_an_object_until_they_are_gone() {
     assert_eq!(delete(&api, &target, &Value::Null), (200, marked.clone()), "a second deletion changes nothing");
 
     let added = json!({ "metadata": { "finalizers": [FINALIZER, "other.example/f", "new.example/f"] } });
-    let message = "PodEIP.alibabacloud.com \"a\" is invalid: metadata.finalizers: Forbidden: no new finalizers can be \
-         added if the object is being deleted, found new finalizers []string{\"new.example/f\"}";
+    let message = concat!(
+        "PodEIP.alibabacloud.com \"a\" is invalid: metadata.finalizers: Forbidden: no new finalizers can be ",
+        "added if the object is being deleted, found new finalizers []string{\"new.example/f\"}",
+    );
     refused(patch(&api, &target, MERGE, &added), 422, "Invalid", message);
     // What is marked stays marked.
     let unmark = json!({ "metadata": { "deletionTimestamp": null } });
