@@ -30,6 +30,15 @@ const WRITE_TRY: Duration = Duration::from_secs(10);
 /// Below this a try is not split in two: half of it would hardly see an answer.
 const LEAST_TRY: Duration = Duration::from_secs(1);
 
+/// With less time than this no answer would be seen, and a change that was asked for all the same
+/// would come about behind the back of whoever recovers from it.
+const LEAST_CHANGE: Duration = Duration::from_millis(300);
+
+/// Whether a call is worth sending when `left` remains.
+pub(super) fn worth_sending(effect: Effect, left: Duration) -> bool {
+    if effect == Effect::Read { !left.is_zero() } else { left >= LEAST_CHANGE }
+}
+
 /// How long one try may take when `left` remains: never so long that a hanging first try leaves
 /// no time for a second.
 pub(super) fn try_budget(effect: Effect, left: Duration) -> Duration {

@@ -17,7 +17,7 @@ use crate::names::ClientToken;
 use super::class::classify;
 use super::credentials::Credentials;
 use super::error::{CloudError, Failure, Refusal};
-use super::retry::{Attempts, Effect, Next, courtesy, try_budget};
+use super::retry::{Attempts, Effect, Next, courtesy, try_budget, worth_sending};
 use super::signature::{Parameter, canonical, encode, sign, string_to_sign};
 use super::{Class, Cloud};
 
@@ -120,7 +120,9 @@ impl Cloud {
             let next = attempts.failed(failure.class(), rpc.effect, fastrand::f64());
             log::debug!("{} {}: try {}: {failure}: {next:?}", rpc.action, rpc.subject, attempts.tries());
             let again = match next {
-                Next::Again(pause) => pause < deadline.left() && deadline.sleep(pause),
+                Next::Again(pause) => {
+                    worth_sending(rpc.effect, deadline.left().saturating_sub(pause)) && deadline.sleep(pause)
+                }
                 Next::Renew => self.renewed(&credentials, deadline),
                 Next::Stop => false,
             };
@@ -157,6 +159,9 @@ impl Cloud {
         credentials: &Credentials,
         deadline: Deadline,
     ) -> Result<T, Failure> {
+        if !worth_sending(rpc.effect, deadline.left()) {
+            return Err(Failure::NotSent("no time left for its answer".into()));
+        }
         let parameters = signed_parameters(rpc, region, credentials);
         let text = string_to_sign("POST", &parameters);
         let signature = encode(&sign(&text, &credentials.key.secret));

@@ -95,9 +95,11 @@ pub fn bind(
     let visible_by = Deadline::after(if fresh { READ_LAG } else { Duration::ZERO });
     let mut polls = Polls::new();
     let mut in_doubt = false;
+    let mut token = ClientToken::random();
     loop {
-        let asked = cloud.associate_eip(id, &binding.eni, binding.private_ip, &ClientToken::random(), deadline);
+        let asked = cloud.associate_eip(id, &binding.eni, binding.private_ip, &token, deadline);
         in_doubt |= asked.as_ref().map_or_else(CloudError::outcome_unknown, |()| true);
+        renew_if_answered(&mut token, &asked);
         let ended = match asked {
             Ok(()) => wait_bound(cloud, id, binding, deadline, observe)?,
             Err(error) if error.class() == Class::Gone => Step::Gone,
@@ -105,13 +107,14 @@ pub fn bind(
             Err(error) if !in_doubt => return Ok(Bound::Refused(error.into())),
             Err(error) => return Err(error.into()),
         };
-        match ended {
+        let cause = match ended {
             Step::Done(bound) => return Ok(bound),
             Step::Gone if visible_by.passed() => return Ok(Bound::Vanished),
-            Step::Gone | Step::Again => {}
-        }
+            Step::Unsettled(error) => Some(error),
+            Step::Gone | Step::Again => None,
+        };
         if !polls.pause(deadline) {
-            return Err(late(id, "bound", binding));
+            return Err(cause.map_or_else(|| late(id, "bound", binding), Failure::from));
         }
         asking_again()?;
     }
@@ -120,7 +123,22 @@ pub fn bind(
 enum Step {
     Done(Bound),
     Gone,
+    /// Accepted, and without effect.
     Again,
+    /// The call failed so, and the look that followed settled nothing.
+    Unsettled(CloudError),
+}
+
+/// Whether the service has not said what became of the last request.
+fn unsettled(error: &CloudError) -> bool {
+    matches!(error.class(), Class::NotSent | Class::Unanswered | Class::ServerTrouble | Class::TokenInFlight)
+}
+
+/// Only an answer ends a token: a request that may still be at work must not get a second one beside it.
+fn renew_if_answered(token: &mut ClientToken, asked: &Result<(), CloudError>) {
+    if !asked.as_ref().is_err_and(unsettled) {
+        *token = ClientToken::random();
+    }
 }
 
 /// Errors after which the cloud's own view decides: the state was wrong, the target is taken, or
@@ -168,13 +186,13 @@ fn wait_bound(
 fn look(cloud: &Cloud, id: &EipId, binding: &Binding, error: CloudError, deadline: Deadline) -> Result<Step, Failure> {
     let seen = match cloud.eip(id, deadline) {
         // The call that took all the time says more than the look that had none.
-        Err(_) if deadline.passed() => return Err(error.into()),
+        Err(unseen) if unsettled(&unseen) || deadline.passed() => return Err(error.into()),
         seen => seen?,
     };
     let Some(eip) = seen else {
         // This answer was not that the EIP does not exist, so it may only not be visible yet. Asking
         // again tells, unless it is the target that is gone.
-        return if error.class() == Class::TargetGone { Err(error.into()) } else { Ok(Step::Again) };
+        return if error.class() == Class::TargetGone { Err(error.into()) } else { Ok(Step::Unsettled(error)) };
     };
     match eip.status {
         EipStatus::InUse if sits_on(&eip, binding) => Ok(Step::Done(Bound::Yes(Box::new(eip)))),
@@ -184,7 +202,7 @@ fn look(cloud: &Cloud, id: &EipId, binding: &Binding, error: CloudError, deadlin
             None => Err(error.into()),
         },
         EipStatus::Available if error.class() == Class::TargetGone => Err(error.into()),
-        _ => Ok(Step::Again),
+        _ => Ok(Step::Unsettled(error)),
     }
 }
 
@@ -233,6 +251,7 @@ pub fn unbind(
     let mut polls = Polls::new();
     let mut asked = false;
     let mut seen_bound = false;
+    let mut token = ClientToken::random();
     loop {
         let seen = cloud.eip(id, deadline)?;
         let on_binding = seen.as_ref().is_some_and(|eip| sits_on(eip, binding));
@@ -245,7 +264,7 @@ pub fn unbind(
             Some(EipStatus::Available) if believed => return Ok(Unbound::Free),
             // Still shown in use after an accepted call: lag, or a background failure to repeat.
             Some(EipStatus::InUse) if on_binding && std::mem::take(&mut asked) => {}
-            Some(EipStatus::InUse) if on_binding => match ask_to_unbind(cloud, id, binding, deadline)? {
+            Some(EipStatus::InUse) if on_binding => match ask_to_unbind(cloud, id, binding, &mut token, deadline)? {
                 Asked::Accepted => asked = true,
                 Asked::LookAgain => {}
                 Asked::Gone => return Ok(Unbound::Gone),
@@ -289,8 +308,16 @@ enum Asked {
     Gone,
 }
 
-fn ask_to_unbind(cloud: &Cloud, id: &EipId, binding: &Binding, deadline: Deadline) -> Result<Asked, Failure> {
-    match cloud.unassociate_eip(id, &binding.eni, binding.private_ip, &ClientToken::random(), deadline) {
+fn ask_to_unbind(
+    cloud: &Cloud,
+    id: &EipId,
+    binding: &Binding,
+    token: &mut ClientToken,
+    deadline: Deadline,
+) -> Result<Asked, Failure> {
+    let asked = cloud.unassociate_eip(id, &binding.eni, binding.private_ip, token, deadline);
+    renew_if_answered(token, &asked);
+    match asked {
         Ok(()) => Ok(Asked::Accepted),
         Err(error) if error.class() == Class::Gone => Ok(Asked::Gone),
         // `IncorrectEipStatus` also means "not bound": the next look tells.

@@ -320,7 +320,7 @@ fn a_binding_without_an_answer_is_undone_although_add_is_out_of_time() {
     let scene = Scene::new();
     scene.configure(|settings| settings["eip_add_timeout_seconds"] = json!(4));
     scene.world.cloud.set(|settings| {
-        settings.processing.insert("AssociateEipAddress".into(), 3500); // ADD tries for 3 s
+        settings.processing.insert("AssociateEipAddress".into(), 3000); // ADD tries for 3 s, its other calls included
     });
     let pod = scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP]);
     scene.add(&pod).assert_error(11, &["AssociateEipAddress"]);

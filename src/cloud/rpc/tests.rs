@@ -80,7 +80,7 @@ fn a_lost_answer_is_repeated_with_the_same_token_and_a_new_nonce() {
 fn a_garbled_answer_is_an_unknown_outcome() {
     for body in ["", "{}", "<html>busy</html>", r#"{"RequestId":"#, r#"["hush"]"#] {
         let server = Server::start(vec![Step::answer(200, body)]);
-        let short = Deadline::after(Duration::from_millis(300));
+        let short = Deadline::after(Duration::from_millis(1000));
         let error = cloud(&server).call::<Done>(&associate(), short).map(drop).unwrap_err();
         assert!(error.outcome_unknown(), "{body}: {error}");
         assert!(!error.to_string().contains("hush"), "{error}");
@@ -116,17 +116,26 @@ fn what_never_left_has_a_known_outcome() {
     let mut config = config(&Server::start(vec![]));
     config.endpoints.vpc = Some("http://127.0.0.1:1".into());
     let cloud = Cloud::new(config, Box::new(Note::default())).unwrap();
-    let error = cloud.call::<Done>(&associate(), Deadline::after(Duration::from_millis(400))).map(drop).unwrap_err();
+    let error = cloud.call::<Done>(&associate(), Deadline::after(Duration::from_secs(1))).map(drop).unwrap_err();
     assert_eq!((error.class(), error.outcome_unknown()), (Class::NotSent, false));
     assert!(error.tries() > 1, "{error}");
     assert!(error.to_string().starts_with("AssociateEipAddress eip-1: could not reach the service: "), "{error}");
 }
 
 #[test]
+fn a_change_without_time_for_its_answer_is_not_sent() {
+    let server = Server::start(vec![done()]);
+    let short = || Deadline::after(Duration::from_millis(100));
+    let error = cloud(&server).call::<Done>(&associate(), short()).map(drop).unwrap_err();
+    assert_eq!((error.class(), error.outcome_unknown()), (Class::NotSent, false));
+    assert!(server.requests().is_empty());
+}
+
+#[test]
 fn an_outcome_stays_unknown_when_the_server_then_vanishes() {
     let server = Server::start(vec![Step::HangUp]);
     let error =
-        cloud(&server).call::<Done>(&associate(), Deadline::after(Duration::from_secs(1))).map(drop).unwrap_err();
+        cloud(&server).call::<Done>(&associate(), Deadline::after(Duration::from_secs(2))).map(drop).unwrap_err();
     assert_eq!((error.class(), error.outcome_unknown()), (Class::NotSent, true));
 }
 
