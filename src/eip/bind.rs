@@ -129,9 +129,10 @@ enum Step {
     Unsettled(CloudError),
 }
 
-/// Whether the service has not said what became of the last request.
+/// Whether the last answer says nothing of what became of the request.
 fn unsettled(error: &CloudError) -> bool {
-    matches!(error.class(), Class::NotSent | Class::Unanswered | Class::ServerTrouble | Class::TokenInFlight)
+    use Class::{NotSent, ServerTrouble, Throttled, TokenInFlight, Unanswered};
+    matches!(error.class(), NotSent | Unanswered | ServerTrouble | Throttled | TokenInFlight)
 }
 
 /// Only an answer ends a token: a request that may still be at work must not get a second one beside it.

@@ -330,6 +330,21 @@ fn a_binding_without_an_answer_is_undone_although_add_is_out_of_time() {
 }
 
 #[test]
+fn a_binding_without_an_answer_is_asked_for_again_with_the_same_token() {
+    let scene = Scene::new();
+    scene.configure(|settings| settings["eip_add_timeout_seconds"] = json!(10));
+    // Nobody knows that none of them arrives.
+    scene.world.faults.add(Rule::on("AssociateEipAddress", Effect::Cut { when: When::BeforeEffect }));
+    let pod = scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP]);
+    scene.add(&pod).assert_error(11, &["AssociateEipAddress"]);
+    let calls = scene.world.calls.all();
+    let asked = calls.iter().filter(|call| call.name == "AssociateEipAddress");
+    let tokens: Vec<_> = asked.map(|call| call.parameter("ClientToken").unwrap().to_string()).collect();
+    assert!(tokens.len() > 4, "{}", scene.log());
+    assert!(tokens.iter().all(|token| *token == tokens[0]), "{tokens:?}");
+}
+
+#[test]
 fn an_eip_that_someone_moved_away_is_not_waited_for() {
     let scene = Scene::new();
     let pod = scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP]);
