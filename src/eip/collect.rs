@@ -78,7 +78,12 @@ impl Round<'_> {
                 _ => Outcome::Left(why),
             }),
             (Plan::UnbindAndHold(why), true) => Ok(Outcome::Would { what: "hold", why }),
-            (Plan::End(why), true) => Ok(Outcome::Would { what: fate_of_eip(&record), why }),
+            (Plan::End(why), true) => {
+                Ok(match detach::prospect(self.node.kube()?, &record, Deadline::after(POD_TIME)) {
+                    Ok(what) => Outcome::Would { what, why },
+                    Err(failure) => Outcome::Undecided { why, answer: failure.to_string() },
+                })
+            }
             (decided, false) => carry_out(self.node, Journal::resume(store, record), decided),
         }
     }
@@ -95,15 +100,6 @@ impl Round<'_> {
             self.silent = Some(reason.clone());
         }
         fate
-    }
-}
-
-fn fate_of_eip(record: &Attachment) -> &'static str {
-    use crate::names::EipKind::{Auto, Static};
-    match (&record.eip, record.strategy.lasting()) {
-        (Some(eip), _) if eip.kind == Static => "keep",
-        (Some(eip), true) if eip.kind == Auto => "keep",
-        _ => "release",
     }
 }
 

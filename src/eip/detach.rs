@@ -183,27 +183,59 @@ pub fn conclude(
     resolve_intent(node, journal, deadline)?;
     let record = journal.record().clone();
     let Some(eip) = &record.eip else { return Ok(Ending::Nothing) };
-    let claim = pod_eip.as_ref().filter(|it| it.spec.allocation_id == eip.id);
-    match claim {
-        Some(taken) if !is_claim_of(taken, &record) && taken.pod_uid().is_some() => {
-            return Ok(Ending::Kept(format!("{} now belongs to a newer pod {}", eip.id, record.pod)));
-        }
-        // Its strategy can be edited, and a lasting one that is being deleted waits for this.
-        Some(kept) if kept.spec.strategy.lasting() && !kept.deleting => {
+    let own = match claim_on(&eip.id, &record, pod_eip.as_ref()) {
+        Claim::Newer => return Ok(Ending::Kept(format!("{} now belongs to a newer pod {}", eip.id, record.pod))),
+        Claim::Lasting(kept) => {
             publish::unpublish_binding(node.kube()?, kept, deadline)?;
             let strategy = kept.spec.strategy;
             return Ok(Ending::Kept(format!("{} stays with PodEIP {} ({strategy})", eip.id, record.pod)));
         }
-        _ => {}
-    }
+        Claim::Ending(own) => own,
+    };
     let release = release_recorded(node, journal, deadline)?;
-    if let Some(own) = claim {
+    if let Some(own) = own {
         node.kube()?.delete_pod_eip(own, deadline)?;
     }
     Ok(match release {
         Release::Done => Ending::Released(eip.id.clone()),
         Release::NotOurs => Ending::Kept(format!("{} was named by the pod and is never released", eip.id)),
     })
+}
+
+/// Whose the EIP of an attachment that ends is, by the PodEIP of its pod's name.
+enum Claim<'a> {
+    /// Another instance of the pod took it over.
+    Newer,
+    /// The PodEIP outlives its pod. What it says now counts, since its strategy can be edited.
+    Lasting(&'a PodEip),
+    /// It ends with the attachment, and so does this PodEIP, if it stands for the EIP.
+    Ending(Option<&'a PodEip>),
+}
+
+fn claim_on<'a>(id: &EipId, record: &Attachment, pod_eip: Option<&'a PodEip>) -> Claim<'a> {
+    match pod_eip.filter(|it| it.spec.allocation_id == *id) {
+        Some(taken) if !is_claim_of(taken, record) && taken.pod_uid().is_some() => Claim::Newer,
+        // A lasting one that is being deleted waits for this.
+        Some(kept) if kept.spec.strategy.lasting() && !kept.deleting => Claim::Lasting(kept),
+        own => Claim::Ending(own),
+    }
+}
+
+/// What ending the attachment would do to its EIP: `release`, `keep`, or just `forget` the record.
+///
+/// # Errors
+/// When the API server does not tell the PodEIP.
+pub fn prospect(kube: &Kube, record: &Attachment, deadline: Deadline) -> Result<&'static str, Failure> {
+    let Some(eip) = &record.eip else {
+        // One may have been bought without an answer.
+        return Ok(if record.allocation.is_some() { "release" } else { "forget" });
+    };
+    if eip.kind == EipKind::Static {
+        return Ok("keep");
+    }
+    let pod_eip = kube.pod_eip(&record.pod.namespace, &record.pod.name, deadline)?;
+    let ending = matches!(claim_on(&eip.id, record, pod_eip.as_ref()), Claim::Ending(_));
+    Ok(if ending { "release" } else { "keep" })
 }
 
 fn hold(journal: &mut Journal, ending: Ending) -> Result<Ending, Failure> {

@@ -9,7 +9,7 @@ use crate::kube::Kube;
 use crate::settings::Settings;
 use crate::state::{Store, ThrottleNote};
 
-/// The files a verb is pointed at (design, section 2).
+/// The files a verb is pointed at (the stanza's, or the defaults).
 #[derive(Clone, Debug)]
 pub struct Paths {
     pub settings: PathBuf,

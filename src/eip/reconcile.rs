@@ -28,7 +28,6 @@ pub fn plan(record: &Attachment, fate: &Fate, sandbox_alive: bool) -> Plan {
         Fate::Unknown(_) => Plan::Leave("the API server did not say what became of the pod".into()),
         Fate::Wanted if served && sandbox_alive => Plan::Leave("in use".into()),
         Fate::Wanted if served => Plan::UnbindAndHold("its sandbox is gone".into()),
-        Fate::Wanted if record.phase == Phase::Releasing => Plan::End("its release was interrupted".into()),
         Fate::Wanted if record.binding.is_some() => {
             Plan::UnbindAndHold(format!("interrupted in phase {:?}", record.phase))
         }
@@ -79,7 +78,8 @@ mod tests {
         assert_eq!(of(Phase::Unbinding, true, false, false), "hold");
         assert_eq!(of(Phase::Held, false, false, false), "leave");
         assert_eq!(of(Phase::Intent, false, false, false), "leave");
-        assert_eq!(of(Phase::Releasing, false, false, false), "end");
+        // The pod's next try ends that release or takes the EIP up.
+        assert_eq!(of(Phase::Releasing, false, false, false), "leave");
     }
 
     #[test]

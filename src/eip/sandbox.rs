@@ -138,7 +138,11 @@ impl Sandbox {
             (Some(eni), true) => Ok(self.on(eni.id, eni.primary_ip)),
             _ => Err(Failure::new(
                 Kind::NetworkMode,
-                format!("no single ENI carries the pod's address {address}; looked at: {}", looked_at.join("; ")),
+                format!(
+                    "no single ENI carries the address {address} of pod {}; looked at: {}",
+                    self.pod,
+                    looked_at.join("; ")
+                ),
             )
             .hinting(
                 "EIPs need a pod address on an ENI: use Terway in ENI or ENIMultiIP mode, not VPC routes or an overlay",

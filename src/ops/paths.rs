@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::cli::PathOptions;
 use crate::cni::error::CniError;
-use crate::cni::stanza::{Keys, PLUGIN_TYPE, Reading, Stanza};
+use crate::cni::stanza::{Keys, PLUGIN_TYPE, Reading, Stanza, unknown_keys};
 use crate::eip::node::Paths;
 
 /// All paths, for a command that acts.
@@ -49,15 +49,41 @@ pub fn state_directory(options: &PathOptions) -> anyhow::Result<PathBuf> {
 /// Our stanza in the first list that has one, in the order in which runtimes read the directory;
 /// the defaults when there is none.
 fn stanza_in(directory: &Path, accept: impl Fn(Reading) -> Result<Stanza, CniError>) -> anyhow::Result<Stanza> {
-    for path in lists_in(directory)? {
-        let Some(ours) = read_list(&path).as_ref().and_then(our_stanza).map(Value::to_string) else { continue };
-        let reading = Reading::of(&Keys::new(ours.as_bytes())?);
-        return accept(reading).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()));
+    for list_path in files_in(directory, "conflist")? {
+        let Some(list) = read_json(&list_path) else { continue };
+        let Some((path, ours)) = stanza_of(directory, list_path, &list)? else { continue };
+        let ours = ours.to_string();
+        let keys = Keys::new(ours.as_bytes())?;
+        for key in unknown_keys(&keys) {
+            log::warn!("{}: the podeip stanza's key \"{key}\" is unknown and ignored", path.display());
+        }
+        return accept(Reading::of(&keys)).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()));
     }
     Ok(Stanza::default())
 }
 
-fn lists_in(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+/// Our stanza in `list`, or in the folder beside it that libcni 1.3 and newer append to it (CNI 1.1,
+/// `loadOnlyInlinedPlugins`), and the file it is in.
+fn stanza_of(directory: &Path, list_path: PathBuf, list: &Value) -> anyhow::Result<Option<(PathBuf, Value)>> {
+    let inlined = list.get("plugins").and_then(Value::as_array);
+    if let Some(ours) = inlined.and_then(|plugins| plugins.iter().find(|plugin| is_ours(plugin))) {
+        return Ok(Some((list_path, ours.clone())));
+    }
+    let name = list.get("name").and_then(Value::as_str).filter(|name| !name.is_empty() && !name.contains('/'));
+    let inlined_only = list.get("loadOnlyInlinedPlugins").and_then(Value::as_bool).unwrap_or(false);
+    let Some(name) = name.filter(|_| !inlined_only) else { return Ok(None) };
+    let dropped_in = files_in(&directory.join(name), "conf")?.into_iter();
+    Ok(dropped_in
+        .filter_map(|path| Some((read_json(&path)?, path)))
+        .find_map(|(plugin, path)| is_ours(&plugin).then_some((path, plugin))))
+}
+
+fn is_ours(plugin: &Value) -> bool {
+    plugin.get("type").and_then(Value::as_str) == Some(PLUGIN_TYPE)
+}
+
+/// In the order in which runtimes read them; none when there is no such directory.
+fn files_in(directory: &Path, extension: &str) -> anyhow::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -70,20 +96,15 @@ fn lists_in(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
             });
         }
     };
-    let mut lists: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
-    lists.retain(|path| path.extension().is_some_and(|extension| extension == "conflist"));
-    lists.sort();
-    Ok(lists)
+    let mut files: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+    files.retain(|path| path.extension().is_some_and(|found| found == extension));
+    files.sort();
+    Ok(files)
 }
 
-/// A list that cannot be read is skipped, as runtimes do; it may have been ours, so it is named.
-fn read_list(path: &Path) -> Option<Value> {
+/// A file that cannot be read is skipped, as runtimes do; it may have been ours, so it is named.
+fn read_json(path: &Path) -> Option<Value> {
     let text = fs::read(path).inspect_err(|error| log::warn!("{} is skipped: {error}", path.display())).ok()?;
-    let list = serde_json::from_slice(&text);
-    list.inspect_err(|error| log::warn!("{} is skipped, because it is not JSON: {error}", path.display())).ok()
-}
-
-fn our_stanza(list: &Value) -> Option<&Value> {
-    let plugins = list.get("plugins")?.as_array()?;
-    plugins.iter().find(|plugin| plugin.get("type").and_then(Value::as_str) == Some(PLUGIN_TYPE))
+    let json = serde_json::from_slice(&text);
+    json.inspect_err(|error| log::warn!("{} is skipped, because it is not JSON: {error}", path.display())).ok()
 }

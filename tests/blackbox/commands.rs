@@ -214,6 +214,28 @@ fn a_faulty_stanza_is_named_where_it_matters() {
 }
 
 #[test]
+fn a_stanza_in_the_drop_in_folder_counts_like_one_in_the_list() {
+    let scene = Scene::new();
+    added(&scene, scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP]));
+    let directory = scene.path("dropped-in");
+    let folder = directory.join("pods");
+    fs::create_dir_all(&folder).unwrap();
+    let list = |inlined_only| {
+        let list = json!({"name": "pods", "loadOnlyInlinedPlugins": inlined_only, "plugins": [{"type": "bridge"}]});
+        fs::write(directory.join("10-pods.conflist"), list.to_string()).unwrap();
+    };
+    list(false);
+    fs::write(folder.join("00-other.conf"), r#"{"type": "tuning", "stateDir": "/nowhere"}"#).unwrap();
+    let stanza = json!({"type": "podeip", "stateDir": scene.state_dir(), "state_dir": "/misspelt"});
+    fs::write(folder.join("podeip.conf"), stanza.to_string()).unwrap();
+    let answer = with_conf_dir(&directory, &["list"]);
+    assert!(answer.stdout.contains("web-0"), "{answer:?}");
+    assert!(answer.stderr.contains("key \"state_dir\" is unknown and ignored"), "{answer:?}");
+    list(true);
+    assert!(!with_conf_dir(&directory, &["list"]).stdout.contains("web-0"), "runtimes do not read the folder");
+}
+
+#[test]
 fn what_cannot_be_read_is_one_clear_sentence() {
     let scene = Scene::new();
     let pod = added(&scene, scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP]));

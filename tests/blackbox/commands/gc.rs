@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use podeip_sim::calls::ServiceKind;
+use podeip_sim::calls::{Call, ServiceKind};
 use podeip_sim::cloud::defaults;
 use podeip_sim::faults::ServiceMatch;
 use podeip_sim::gates::{Gate, Moment, Outcome};
@@ -114,8 +114,43 @@ fn a_dry_run_tells_the_same_and_changes_nothing() {
     assert_eq!(scene.world.cloud.state(), eips);
     assert_eq!(scene.world.cluster.dump(), objects);
     let asked = scene.world.calls.since(mark);
-    assert!(!asked.is_empty() && asked.iter().all(|call| call.name == "get pods"), "{asked:?}");
+    let looked = |call: &Call| ["get pods", "get podeips"].contains(&call.name.as_str());
+    assert!(!asked.is_empty() && asked.iter().all(looked), "{asked:?}");
     mixed.let_it_finish();
+}
+
+#[test]
+fn a_dry_run_foretells_what_the_pod_eips_say_now() {
+    let scene = Scene::new();
+    let lasting = ("k8s.aliyun.com/pod-eip-release-strategy", "Never");
+    let added = |name, last, annotations: &[_]| added(&scene, scene.pod(name, [10, 219, 0, last], annotations));
+    let pods = [
+        added("deleted", 5, &[WITH_EIP, lasting]),
+        added("fixed", 6, &[WITH_EIP]),
+        added("unfixed", 7, &[WITH_EIP, lasting]),
+        added("lasting", 8, &[WITH_EIP, lasting]),
+        added("taken", 9, &[WITH_EIP]),
+    ];
+    let edit = |name, change| scene.world.cluster.merge("podeips", "default", name, &change).unwrap();
+    let strategy = |strategy| json!({"spec": {"allocationType": {"releaseStrategy": strategy}}});
+    edit("deleted", json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}));
+    edit("fixed", strategy("Never"));
+    edit("unfixed", strategy("Follow"));
+    edit("taken", json!({"metadata": {"annotations": {"podeip/pod-uid": "00000000-0000-4000-8000-000000000009"}}}));
+    pods.iter().for_each(|pod| scene.delete_pod(pod));
+
+    let foretold = scene.podeip(&["gc", "--dry-run"]);
+    let done = scene.podeip(&["gc"]);
+    for (pod, would, did) in [
+        ("deleted", "would release", "released"),
+        ("fixed", "would keep", "kept"),
+        ("unfixed", "would release", "released"),
+        ("lasting", "would keep", "kept"),
+        ("taken", "would keep", "kept"),
+    ] {
+        assert_told(&foretold, pod, would, "the pod is gone");
+        assert_eq!(told(&done, pod).0, did, "{done:?}");
+    }
 }
 
 #[test]

@@ -142,7 +142,7 @@ impl State {
     }
 }
 
-/// STS GetCallerIdentity (reference 3.14).
+/// STS GetCallerIdentity.
 pub(crate) fn caller_identity(principal: &Principal) -> Value {
     let account = defaults::ACCOUNT;
     match principal {

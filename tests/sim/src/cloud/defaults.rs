@@ -42,7 +42,7 @@ pub const RESOURCE_GROUP: &str = "rg-acfmsimdefault01";
 pub const OTHER_RESOURCE_GROUP: &str = "rg-acfmsimother0001";
 pub const ADDRESS_POOL: &str = "pippool-bp1sim000000001";
 
-/// Calls per 60 s, account, region and action (reference 3.0).
+/// Calls per 60 s, account, region and action.
 pub(crate) const RATES: [(&str, usize); 5] = [
     ("AllocateEipAddress", 120),
     ("AssociateEipAddress", 120),

@@ -1,4 +1,4 @@
-//! Elastic network interfaces and ECS DescribeNetworkInterfaces (reference 3.12).
+//! Elastic network interfaces and ECS DescribeNetworkInterfaces.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;

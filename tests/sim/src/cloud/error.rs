@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A refusal of an RPC call (reference 1.4).
+/// A refusal of an RPC call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiError {
     pub status: u16,

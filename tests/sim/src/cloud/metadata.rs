@@ -1,4 +1,4 @@
-//! Instance metadata of one node (reference 6).
+//! Instance metadata of one node.
 
 use std::sync::Arc;
 use std::time::Duration;

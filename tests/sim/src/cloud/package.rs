@@ -1,4 +1,4 @@
-//! Internet Shared Bandwidth packages: EIPs join and leave them (reference 3.9, 5.4).
+//! Internet Shared Bandwidth packages: EIPs join and leave them.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Signature version 1.0 of the RPC style (reference 1.2), from the server's side.
+//! Signature version 1.0 of the RPC style, from the server's side.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -1,4 +1,4 @@
-//! STS AssumeRoleWithOIDC (reference 3.13): unsigned, its refusals are HTTP 401.
+//! STS AssumeRoleWithOIDC: unsigned, its refusals are HTTP 401.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! TagResources, UnTagResources and ListTagResources of VPC (reference 3.10), for EIPs.
+//! TagResources, UnTagResources and ListTagResources of VPC, for EIPs.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! ClientToken semantics (reference 3.1), per action.
+//! ClientToken semantics, per action.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

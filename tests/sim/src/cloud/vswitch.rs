@@ -1,4 +1,4 @@
-//! DescribeVSwitches (reference 3.11): the vSwitches that the network interfaces are in.
+//! DescribeVSwitches: the vSwitches that the network interfaces are in.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! AllocateEipAddress and AllocateEipAddressPro (reference 3.2, 3.3).
+//! AllocateEipAddress and AllocateEipAddressPro.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! AssociateEipAddress and UnassociateEipAddress (reference 3.5, 3.6).
+//! AssociateEipAddress and UnassociateEipAddress.
 
 use std::net::Ipv4Addr;
 

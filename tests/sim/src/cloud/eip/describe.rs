@@ -1,4 +1,4 @@
-//! DescribeEipAddresses (reference 3.4): filters, pages, and the real answer's shape.
+//! DescribeEipAddresses: filters, pages, and the real answer's shape.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Elastic IPs: their facts over time and the state machine of reference 4.1.
+//! Elastic IPs: their facts over time and the state machine of an EIP.
 
 pub(crate) mod allocate;
 pub(crate) mod associate;

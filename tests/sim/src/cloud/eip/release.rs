@@ -1,4 +1,4 @@
-//! ReleaseEipAddress and ModifyEipAddressAttribute (reference 3.7, 3.8).
+//! ReleaseEipAddress and ModifyEipAddressAttribute.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};

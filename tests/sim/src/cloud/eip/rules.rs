@@ -1,4 +1,4 @@
-//! Value rules of an EIP's parameters (reference 5 and 3.2).
+//! Value rules of an EIP's parameters.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The state machine of reference 4.1, and the actions around it, seen through signed calls.
+//! The state machine of an EIP, and the actions around it, seen through signed calls.
 
 use serde_json::Value;
 
