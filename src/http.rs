@@ -238,3 +238,31 @@ impl Resolver for AddressFirst {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_redirect_is_an_answer_and_is_not_followed() {
+        let [first, second] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        second.set_nonblocking(true).unwrap();
+        let url = format!("http://{}/", first.local_addr().unwrap());
+        let location = second.local_addr().unwrap();
+        let redirecting = std::thread::spawn(move || {
+            let (mut stream, _) = first.accept().unwrap();
+            let _ = stream.read(&mut [0; 4096]).unwrap();
+            let answer = format!("HTTP/1.1 302 Found\r\nLocation: http://{location}/\r\nContent-Length: 0\r\n\r\n");
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        let call = Call { method: "GET", url: &url, headers: &[("Authorization", "Bearer secret")], body: None };
+        let http = Http::new(Trust::Public, None).unwrap();
+        let answer = http.send(&call, Deadline::after(Duration::from_secs(20))).unwrap();
+        redirecting.join().unwrap();
+        assert_eq!(answer.status, 302);
+        assert_eq!(second.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+    }
+}

@@ -113,7 +113,7 @@ impl Settings {
             rrsa_role_name: keys.text("rrsa_role_name")?,
             custom_stateful_workload_kinds: keys.texts("custom_stateful_workload_kinds")?,
             gc_period: keys.minutes("eip_gc_period_minutes", 1, 1)?,
-            add_timeout: keys.seconds("eip_add_timeout_seconds", 60, 1)?,
+            add_timeout: keys.seconds("eip_add_timeout_seconds", 60, 2)?,
             del_timeout: keys.seconds("eip_del_timeout_seconds", 15, 1)?,
             orphan_grace: keys.minutes("eip_orphan_grace_minutes", 10, 0)?,
             kube_client_qps: keys.rate("kube_client_qps", 5.0)?,

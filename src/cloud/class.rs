@@ -58,10 +58,25 @@ pub enum Class {
     Other,
 }
 
+impl Class {
+    /// Whether the request was turned away or not answered before its ClientToken meant anything: the
+    /// next one carries the same token, since an earlier one with it may still be at work.
+    pub fn leaves_token(self) -> bool {
+        use Class::{Clock, CredentialExpired, CredentialWrong, NoCredentials, NotSent, ServerTrouble};
+        use Class::{Throttled, TokenInFlight, Unanswered};
+        matches!(self, NotSent | Unanswered | ServerTrouble | TokenInFlight | Throttled)
+            || matches!(self, NoCredentials | CredentialExpired | CredentialWrong | Clock)
+    }
+}
+
 /// The class of an answered refusal. `code` may be empty.
 pub(super) fn classify(code: &str, status: u16, message: &str) -> Class {
     if code.contains("Throttling") || status == 429 {
         return Class::Throttled;
+    }
+    // With a 4xx status it is an answer to this token; a 5xx is trouble on the way.
+    if status < 500 && matches!(code, "SystemBusy" | "OperationFailed.SystemBusy") {
+        return Class::Conflict;
     }
     // Some products hide an expired token in a parameter error.
     if message.contains("SecurityToken.Expired") {

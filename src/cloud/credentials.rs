@@ -202,7 +202,7 @@ fn ram_role_source(role: &str) -> String {
 }
 
 fn late() -> CloudError {
-    CloudError::new(ACTION, "", 0, Failure::NotSent("no time left while another thread fetches them".into()))
+    CloudError::new(ACTION, "", 0, Failure::NotTried("no time left while another thread fetches them".into()))
 }
 
 /// What metadata answers below a role's name.

@@ -24,6 +24,8 @@ struct Failed {
 pub(super) enum Failure {
     /// The reason, without address details that could hold a secret.
     NotSent(String),
+    /// Not even tried, for a reason of this process's own; otherwise as `NotSent`.
+    NotTried(String),
     Unanswered(String),
     /// Answered, but not with what this action answers.
     Garbled {
@@ -50,7 +52,7 @@ pub(super) struct Refusal {
 impl Failure {
     pub fn class(&self) -> Class {
         match self {
-            Failure::NotSent(_) => Class::NotSent,
+            Failure::NotSent(_) | Failure::NotTried(_) => Class::NotSent,
             Failure::Unanswered(_) | Failure::Garbled { .. } => Class::Unanswered,
             Failure::Refused(refusal) => refusal.class,
             Failure::NoCredentials(_) => Class::NoCredentials,
@@ -62,6 +64,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::NotSent(reason) => write!(f, "could not reach the service: {reason}"),
+            Failure::NotTried(reason) => f.write_str(reason),
             Failure::Unanswered(reason) => write!(f, "sent but not answered: {reason}"),
             Failure::Garbled { status, reason } => write!(f, "unreadable answer (HTTP {status}): {reason}"),
             Failure::Refused(refusal) => refusal.fmt(f),
@@ -171,7 +174,10 @@ impl CloudError {
             }
             _ => {}
         }
-        hint(self.class())
+        match self.0.failure {
+            Failure::NotTried(_) => None,
+            _ => hint(self.class()),
+        }
     }
 
     fn refusal(&self) -> Option<&Refusal> {

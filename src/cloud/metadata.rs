@@ -45,7 +45,7 @@ pub(super) struct Metadata {
 }
 
 /// How this instance wants to be asked.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 enum Session {
     Unknown,
     Hardened(Secret),
@@ -77,7 +77,8 @@ impl Metadata {
         loop {
             let answer = self.session(deadline).and_then(|session| {
                 let answer = self.ask(path, &session, deadline)?;
-                if answer.status == 401 {
+                // 403: what was taken for an old service wants a token after all.
+                if matches!(answer.status, 401 | 403) {
                     self.forget(&session);
                 }
                 Ok(answer)
@@ -86,7 +87,7 @@ impl Metadata {
             let failure = match answer {
                 Ok(Answer { status: 200, body }) => return Ok(trimmed(&body)),
                 Ok(Answer { status: 404, .. }) => return Ok(None),
-                Ok(Answer { status: 401, .. }) if !std::mem::replace(&mut token_renewed, true) => continue,
+                Ok(Answer { status: 401 | 403, .. }) if !std::mem::replace(&mut token_renewed, true) => continue,
                 Ok(answer) => refused(&answer),
                 Err(failure) => failure,
             };
@@ -113,7 +114,7 @@ impl Metadata {
         if let Some(session) = known(self.current()) {
             return Ok(session);
         }
-        let late = || Failure::NotSent("no time left while another thread fetches the metadata token".into());
+        let late = || Failure::NotTried("no time left while another thread fetches the metadata token".into());
         let _turn = self.turn.take(deadline).ok_or_else(late)?;
         if let Some(session) = known(self.current()) {
             return Ok(session);
@@ -156,12 +157,10 @@ impl Metadata {
         self.session.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Drops a token that was refused, unless another thread has a new one by now.
+    /// Drops a way to ask that was refused, unless another thread has found a new one by now.
     fn forget(&self, refused: &Session) {
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (Session::Hardened(old), Session::Hardened(now)) = (refused, &*session)
-            && old == now
-        {
+        if *session == *refused {
             *session = Session::Unknown;
         }
     }
@@ -258,14 +257,25 @@ mod tests {
 
     #[test]
     fn a_metadata_service_that_is_switched_off() {
-        let server = Server::start(vec![Step::answer(403, ""), Step::answer(403, "")]);
+        let server = Server::start((0..4).map(|_| Step::answer(403, "")).collect());
         let error = metadata(&server).text("region-id", deadline()).unwrap_err();
         assert_eq!(error.class(), Class::Permission);
         assert_eq!(
             error.to_string(),
             "instance metadata region-id: HTTP 403: metadata access is switched off, \
-             or only possible with a token (1 try)"
+             or only possible with a token (2 tries)"
         );
+    }
+
+    #[test]
+    fn a_lost_token_is_asked_for_again_where_nothing_is_told_without_one() {
+        let server = Server::start(vec![
+            Step::HangUp,
+            Step::answer(403, ""),
+            Step::answer(200, "token"),
+            Step::answer(200, "cn-hangzhou"),
+        ]);
+        assert_eq!(metadata(&server).text("region-id", deadline()).unwrap().as_deref(), Some("cn-hangzhou"));
     }
 
     #[test]

@@ -87,7 +87,7 @@ impl Cloud {
     /// When no TLS client can be built.
     pub fn new(config: Config, note: Box<dyn ThrottleNote>) -> Result<Self, CloudError> {
         let no_client = |cause: rustls::Error| {
-            CloudError::new("TLS client", "for the cloud", 0, Failure::NotSent(cause.to_string()))
+            CloudError::new("TLS client", "for the cloud", 0, Failure::NotTried(cause.to_string()))
         };
         let http = Arc::new(Http::new(Trust::Public, None).map_err(no_client)?);
         let base = config.endpoints.metadata.as_deref().unwrap_or(METADATA);
@@ -138,7 +138,7 @@ impl Cloud {
         if let Some(known) = cell.get() {
             return Ok(known);
         }
-        let failed = |reason: &str| CloudError::new("instance metadata", path, 1, Failure::NotSent(reason.into()));
+        let failed = |reason: &str| CloudError::new("instance metadata", path, 1, Failure::NotTried(reason.into()));
         let _turn = self.place_turn.take(deadline).ok_or_else(|| failed("no time left while another thread asks"))?;
         if let Some(known) = cell.get() {
             return Ok(known);

@@ -138,6 +138,8 @@ impl Attempts {
             Class::NotSent => again(&NOT_SENT, &mut self.not_sent, roll),
             Class::Unanswered => again(&UNANSWERED, &mut self.unanswered, roll),
             Class::ServerTrouble => again(&TROUBLE, &mut self.trouble, roll),
+            // What is in the way of a mere look goes by.
+            Class::Conflict if effect == Effect::Read => again(&TROUBLE, &mut self.trouble, roll),
             Class::Throttled => again(&THROTTLED, &mut self.throttled, roll),
             Class::TokenInFlight => again(&IN_FLIGHT, &mut self.in_flight, roll),
             Class::CredentialExpired | Class::CredentialWrong if !std::mem::replace(&mut self.renewed, true) => {

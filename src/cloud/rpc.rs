@@ -160,7 +160,7 @@ impl Cloud {
         deadline: Deadline,
     ) -> Result<T, Failure> {
         if !worth_sending(rpc.effect, deadline.left()) {
-            return Err(Failure::NotSent("no time left for its answer".into()));
+            return Err(Failure::NotTried("not sent, because no time was left for its answer".into()));
         }
         let parameters = signed_parameters(rpc, region, credentials);
         let text = string_to_sign("POST", &parameters);

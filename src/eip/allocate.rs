@@ -107,17 +107,7 @@ pub fn recorded(journal: &Journal) -> Result<Option<Allocation>, Failure> {
 
 /// Whether nobody knows what became of the call, or it was turned away unread: the same token again.
 fn repeat_is_the_same(error: &CloudError) -> bool {
-    error.outcome_unknown()
-        || matches!(
-            error.class(),
-            Class::NotSent
-                | Class::Throttled
-                | Class::TokenInFlight
-                | Class::NoCredentials
-                | Class::CredentialExpired
-                | Class::CredentialWrong
-                | Class::Clock
-        )
+    error.outcome_unknown() || error.class().leaves_token()
 }
 
 fn allocated_now(journal: &mut Journal, allocated: Allocated) -> Result<(), Failure> {

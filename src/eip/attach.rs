@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use crate::cloud::Eip;
 use crate::deadline::Deadline;
 use crate::eip::allocate::{allocate, allocation};
@@ -74,7 +72,7 @@ pub fn attach(
     let _lock = locked.map_err(|error| untold(error.into()))?;
     // An orphan that waited for the lock must not take the EIP from the pod's next sandbox.
     sandbox.still_there().map_err(untold)?;
-    guard::finish_namesakes(node, &sandbox.pod, time.work.within(node.settings.del_timeout)).map_err(untold)?;
+    guard::finish_namesakes(node, &sandbox.pod, time.work.within(node.recovery_time())).map_err(untold)?;
     let mut attempt = Attempt::begin(node, sandbox, requested, time.work).map_err(untold)?;
     attempt.run(known_pod).map_err(|failure| {
         let told = attempt.undo(&failure, time.verb);
@@ -263,9 +261,12 @@ impl<'a> Attempt<'a> {
         self.journal.save(|record| {
             record.phase = Phase::Binding;
             record.binding = Some(around.binding.clone());
-            // An earlier try's record may have said so for long, but the call is yet to come.
-            record.updated_at = Timestamp::now();
         })?;
+        // Only now: whoever gets this address after the sandbox went finds the record above.
+        if let Err(gone) = self.sandbox.still_there() {
+            self.nothing_was_sent(certainly_free)?;
+            return Err(gone);
+        }
         let (record, existing) = (self.journal.record().clone(), self.claim.take());
         let Some(eip) = &record.eip else {
             return Err(Failure::new(Kind::LocalState, format!("the record of pod {} lost its EIP", record.pod)));
@@ -273,29 +274,33 @@ impl<'a> Attempt<'a> {
         let mut tags = OwnerTags::wanted(&record, self.cluster, around.pod.node.as_deref().unwrap_or_default());
         // An earlier process may have bought it a moment ago.
         let fresh = eip.kind == EipKind::Auto;
-        let (journal, deadline) = (&mut self.journal, self.deadline);
+        let deadline = self.deadline;
         let (bound, claimed) = std::thread::scope(|scope| {
             let claim = scope.spawn(|| publish::claim(kube, &around.pod, &record, existing, deadline));
             let mut mend = |eip: &Eip| tags.mend(cloud, eip, deadline);
-            let mut renew = || journal.renew();
-            let bound = bind::bind(cloud, &eip.id, &around.binding, fresh, deadline, &mut mend, &mut renew);
+            let bound = bind::bind(cloud, &eip.id, &around.binding, fresh, deadline, &mut mend);
             // One that an earlier try bound was never seen under way.
             if let Ok(Bound::Yes(eip)) = &bound {
                 mend(eip);
             }
             (bound, claim.join().map_err(|_| panicked("writing the PodEIP")))
         });
-        match &bound {
-            Ok(Bound::Refused(_)) if certainly_free => self.journal.save(|record| {
-                record.phase = Phase::Held;
-                record.binding = None;
-            })?,
-            // The last call may have been sent just now; undoing does without the note on a full disk.
-            Err(_) => drop(self.journal.renew()),
-            Ok(_) => {}
+        if let Ok(Bound::Refused(_)) = &bound {
+            self.nothing_was_sent(certainly_free)?;
         }
         self.claim = Some(claimed??);
         bound
+    }
+
+    /// Takes back the intent to bind, unless an earlier try's is behind it.
+    fn nothing_was_sent(&mut self, certainly_free: bool) -> Result<(), Failure> {
+        if !certainly_free {
+            return Ok(());
+        }
+        self.journal.save(|record| {
+            record.phase = Phase::Held;
+            record.binding = None;
+        })
     }
 
     fn contest(&mut self, around: &Surroundings, eip: &Eip) -> Result<(), Failure> {

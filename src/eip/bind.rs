@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use crate::cloud::{Class, Cloud, CloudError, Eip, EipFilter, EipStatus};
 use crate::deadline::Deadline;
 use crate::eip::failure::{Failure, Kind};
 use crate::names::{ClientToken, EipId};
-use crate::state::format::{Attachment, Binding, Phase};
+use crate::state::format::{Binding, Phase};
 
 /// First poll after an asynchronous change. Binding takes seconds at best, but a fast answer must not wait for a slow poll.
 const FIRST_POLL: Duration = Duration::from_millis(200);
@@ -78,11 +76,10 @@ pub enum Bound {
 
 /// Binds `id` to `binding` and waits until the cloud shows it. `fresh` says that the EIP was
 /// allocated a moment ago, so that an unknown id means "not visible yet". `observe` sees the EIP
-/// as soon as the cloud shows it, while the binding is still under way. `asking_again` runs before
-/// every repeat of the call, so that the record says how old the youngest one can be.
+/// as soon as the cloud shows it, while the binding is still under way.
 ///
 /// # Errors
-/// Only what no look at the cloud could settle before the deadline, and those of `asking_again`.
+/// Only what no look at the cloud could settle before the deadline.
 pub fn bind(
     cloud: &Cloud,
     id: &EipId,
@@ -90,7 +87,6 @@ pub fn bind(
     fresh: bool,
     deadline: Deadline,
     observe: &mut dyn FnMut(&Eip),
-    asking_again: &mut dyn FnMut() -> Result<(), Failure>,
 ) -> Result<Bound, Failure> {
     let visible_by = Deadline::after(if fresh { READ_LAG } else { Duration::ZERO });
     let mut polls = Polls::new();
@@ -116,7 +112,6 @@ pub fn bind(
         if !polls.pause(deadline) {
             return Err(cause.map_or_else(|| late(id, "bound", binding), Failure::from));
         }
-        asking_again()?;
     }
 }
 
@@ -129,15 +124,9 @@ enum Step {
     Unsettled(CloudError),
 }
 
-/// Whether the last answer says nothing of what became of the request.
-fn unsettled(error: &CloudError) -> bool {
-    use Class::{NotSent, ServerTrouble, Throttled, TokenInFlight, Unanswered};
-    matches!(error.class(), NotSent | Unanswered | ServerTrouble | Throttled | TokenInFlight)
-}
-
 /// Only an answer ends a token: a request that may still be at work must not get a second one beside it.
 fn renew_if_answered(token: &mut ClientToken, asked: &Result<(), CloudError>) {
-    if !asked.as_ref().is_err_and(unsettled) {
+    if !asked.as_ref().is_err_and(|error| error.class().leaves_token()) {
         *token = ClientToken::random();
     }
 }
@@ -187,7 +176,7 @@ fn wait_bound(
 fn look(cloud: &Cloud, id: &EipId, binding: &Binding, error: CloudError, deadline: Deadline) -> Result<Step, Failure> {
     let seen = match cloud.eip(id, deadline) {
         // The call that took all the time says more than the look that had none.
-        Err(unseen) if unsettled(&unseen) || deadline.passed() => return Err(error.into()),
+        Err(unseen) if unseen.class().leaves_token() || deadline.passed() => return Err(error.into()),
         seen => seen?,
     };
     let Some(eip) = seen else {
@@ -224,21 +213,19 @@ pub enum Unbound {
     Elsewhere(String),
 }
 
-/// Until when neither `Available` nor an unknown id is believed of an EIP whose record says so: a
-/// binding that was asked for by a process that died may show up late, and so may the EIP itself.
-/// A process that died while it undid such a binding leaves the phase `Unbinding`.
-pub fn in_doubt_until(record: &Attachment) -> Deadline {
-    // A clock that was set back leaves times in the future, which say nothing.
-    let age = Duration::try_from(Timestamp::now().duration_since(record.updated_at)).unwrap_or_default();
-    match record.phase {
-        Phase::Binding | Phase::Unbinding => Deadline::after(READ_LAG.saturating_sub(age)),
+/// Until when nothing is believed of an EIP that its record shows on its way. A process that died in
+/// that phase may have sent its last request, to bind or to unbind, a moment ago, and its effect may
+/// show up late; so may the EIP itself.
+pub fn in_doubt_until(phase: Phase) -> Deadline {
+    match phase {
+        Phase::Binding | Phase::Unbinding => Deadline::after(READ_LAG),
         _ => Deadline::after(Duration::ZERO),
     }
 }
 
 /// Takes `id` off `binding` and waits until the cloud shows it free. An EIP that sits on anything
-/// else is left alone. Until `in_doubt` has passed, nothing but a sight of it on `binding` is
-/// believed.
+/// else is left alone. Before `in_doubt` has passed, no sight of it ends the wait: another process's
+/// request may be under way behind it.
 ///
 /// # Errors
 /// What no look at the cloud could settle before the deadline; the binding may then still stand.
@@ -251,16 +238,13 @@ pub fn unbind(
 ) -> Result<Unbound, Failure> {
     let mut polls = Polls::new();
     let mut asked = false;
-    let mut seen_bound = false;
     let mut token = ClientToken::random();
     loop {
         let seen = cloud.eip(id, deadline)?;
         let on_binding = seen.as_ref().is_some_and(|eip| sits_on(eip, binding));
-        // Once it was seen there, it is not still on its way there.
-        seen_bound |= on_binding;
-        let believed = seen_bound || in_doubt.passed();
+        let believed = in_doubt.passed();
         match seen.as_ref().map(|eip| &eip.status) {
-            None if in_doubt.passed() => return Ok(Unbound::Gone),
+            None if believed => return Ok(Unbound::Gone),
             Some(EipStatus::Releasing) => return Ok(Unbound::Gone),
             Some(EipStatus::Available) if believed => return Ok(Unbound::Free),
             // Still shown in use after an accepted call: lag, or a background failure to repeat.
@@ -275,7 +259,9 @@ pub fn unbind(
             }
             _ => {}
         }
-        if !polls.pause(deadline) {
+        // No look before the doubt's end would settle anything.
+        let in_time = if believed { polls.pause(deadline) } else { deadline.sleep(in_doubt.left()) };
+        if !in_time {
             return Err(late(id, "free", binding));
         }
     }

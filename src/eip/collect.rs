@@ -104,7 +104,7 @@ impl Round<'_> {
 }
 
 fn carry_out(node: &Node, mut journal: Journal, decided: Plan) -> Result<Outcome, Failure> {
-    let deadline = Deadline::after(node.settings.del_timeout);
+    let deadline = Deadline::after(node.recovery_time());
     match decided {
         Plan::Leave(why) => Ok(Outcome::Left(why)),
         Plan::UnbindAndHold(why) => {
@@ -137,7 +137,7 @@ pub fn collect_invalid(node: &Node, valid: &[(ContainerId, String)]) -> Result<(
         if named || net::netns_exists(&record.netns) || round.passed() {
             continue;
         }
-        let deadline = round.within(node.settings.del_timeout);
+        let deadline = round.within(node.recovery_time());
         match detach::detach(node, &record.container_id, &record.ifname, deadline) {
             Ok(ending) => log::info!("gc: pod {}: {ending}", record.pod),
             Err(failure) if failure.kind == Kind::LocalState => return Err(failure),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::cloud::{Class, Cloud, EipStatus};
+use crate::cloud::{Class, Cloud, CloudError, Eip, EipStatus};
 use crate::deadline::Deadline;
 use crate::eip::allocate;
 use crate::eip::bind::{self, Unbound};
@@ -149,7 +149,7 @@ pub fn fate_of(kube: &Kube, record: &Attachment, deadline: Deadline) -> Fate {
 pub fn unbind_recorded(cloud: &Cloud, journal: &mut Journal, deadline: Deadline) -> Result<(), Failure> {
     let record = journal.record();
     let (Some(eip), Some(binding)) = (record.eip.clone(), record.binding.clone()) else { return Ok(()) };
-    let (phase, in_doubt) = (record.phase, bind::in_doubt_until(record));
+    let (phase, in_doubt) = (record.phase, bind::in_doubt_until(record.phase));
     let written = journal.save(|record| record.phase = Phase::Unbinding);
     // A record that leaves the binding open already is true afterwards too: on a full disk a failed
     // ADD is undone all the same.
@@ -290,29 +290,35 @@ pub fn release_recorded(node: &Node, journal: &mut Journal, deadline: Deadline) 
         package::leave(cloud, &package, &eip.id, deadline)?;
     }
     let settled_by = Deadline::after(bind::READ_LAG);
+    let mut refused: Option<CloudError> = None;
     loop {
         let error = match cloud.release_eip(&eip.id, deadline) {
             Ok(()) => return Ok(Release::Done),
             Err(error) if error.class() == Class::Conflict => error,
+            // What the cloud said before tells more than a call that came too late to be sent.
+            Err(error) if error.class() == Class::NotSent => return Err(refused.unwrap_or(error).into()),
             Err(error) => return Err(error.into()),
         };
         if settled_by.passed() {
-            refuse_in_use(cloud, &eip.id, deadline)?;
+            make_releasable(cloud, &eip.id, deadline)?;
         }
         if !deadline.sleep(RELEASE_PAUSE) {
             return Err(error.into());
         }
+        refused = Some(error);
     }
 }
 
-/// An EIP of ours that somebody bound elsewhere: waiting does not free it.
-fn refuse_in_use(cloud: &Cloud, id: &EipId, deadline: Deadline) -> Result<(), Failure> {
+/// For an EIP of ours that somebody bound elsewhere or put into a bandwidth package: waiting does
+/// not free it.
+fn make_releasable(cloud: &Cloud, id: &EipId, deadline: Deadline) -> Result<(), Failure> {
     match cloud.eip(id, deadline)? {
         Some(eip) if eip.status == EipStatus::InUse => Err(Failure::new(
             Kind::EipUnavailable,
             format!("{id} is {} by somebody else, so it is not released", bind::whereabouts(&eip)),
         )
         .hinting("unbind it there; the next `podeip gc` then releases it")),
+        Some(Eip { bandwidth_package: Some(package), .. }) => package::leave(cloud, &package, id, deadline),
         _ => Ok(()),
     }
 }

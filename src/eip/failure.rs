@@ -5,7 +5,6 @@ use std::fmt;
 use crate::cloud::{Class, CloudError};
 use crate::eip::request::Refusal;
 use crate::kube::{KubeError, KubeconfigError};
-use crate::net::NetError;
 use crate::settings::SettingsError;
 use crate::state::StateError;
 
@@ -123,12 +122,6 @@ impl From<StateError> for Failure {
     fn from(error: StateError) -> Self {
         let kind = if matches!(error, StateError::Locked { .. }) { Kind::TryAgain } else { Kind::LocalState };
         Self::new(kind, chain(&error))
-    }
-}
-
-impl From<NetError> for Failure {
-    fn from(error: NetError) -> Self {
-        Self::new(Kind::NetworkMode, chain(&error))
     }
 }
 

@@ -36,20 +36,20 @@ pub fn clear(node: &Node, stale: &[Attachment], deadline: Deadline) -> Result<()
 
 fn clear_one(node: &Node, earlier: &Attachment, deadline: Deadline) -> Result<(), Failure> {
     let _lock = node.store.lock_pod(&earlier.pod.namespace, &earlier.pod.name, deadline)?;
-    let Some(record) = detach::find(&node.store, &earlier.container_id, &earlier.ifname)? else { return Ok(()) };
-    if record.binding != earlier.binding {
-        return Ok(());
-    }
+    // Not by its sandbox: while this ADD waited, one of that pod may have taken the record over.
+    let same = |record: &Attachment| {
+        (&record.pod.uid, &record.ifname, &record.binding) == (&earlier.pod.uid, &earlier.ifname, &earlier.binding)
+    };
+    let standing = || Ok::<_, Failure>(node.store.attachments()?.into_iter().find(same));
+    let Some(record) = standing()? else { return Ok(()) };
     match detach::end(node, Journal::resume(&node.store, record), deadline) {
         Ok(_) => Ok(()),
-        Err(failure) => match detach::find(&node.store, &earlier.container_id, &earlier.ifname)? {
-            Some(record) if record.binding.is_some() => Err(failure),
-            // Unbound, which is all that this pod needs; the rest is for `podeip gc`.
-            _ => {
-                log::warn!("pod {}: unbound, but not finished: {failure}", earlier.pod);
-                Ok(())
-            }
-        },
+        Err(failure) if standing()?.is_some() => Err(failure),
+        // Unbound, which is all that this pod needs; the rest is for `podeip gc`.
+        Err(failure) => {
+            log::warn!("pod {}: unbound, but not finished: {failure}", earlier.pod);
+            Ok(())
+        }
     }
 }
 
@@ -61,10 +61,7 @@ fn clear_one(node: &Node, earlier: &Attachment, deadline: Deadline) -> Result<()
 /// # Errors
 /// [`Kind::LocalState`] when the state cannot be read or written.
 pub fn finish_namesakes(node: &Node, pod: &PodRef, deadline: Deadline) -> Result<(), Failure> {
-    let left = |record: &Attachment| {
-        let namesake = record.pod.namespace == pod.namespace && record.pod.name == pod.name;
-        namesake && record.pod.uid != pod.uid && record.binding.is_none()
-    };
+    let left = |record: &Attachment| record.pod.same_name(pod) && record.pod.uid != pod.uid && record.binding.is_none();
     for earlier in node.store.attachments()?.into_iter().filter(left) {
         let subject = earlier.pod.clone();
         match detach::end(node, Journal::resume(&node.store, earlier), deadline) {

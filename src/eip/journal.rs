@@ -49,20 +49,7 @@ impl<'a> Journal<'a> {
     pub fn save(&mut self, change: impl FnOnce(&mut Attachment)) -> Result<(), Failure> {
         let mut next = self.record.clone();
         change(&mut next);
-        // It says since when the phase holds, which decides what may still be under way.
-        if (next.phase, &next.binding) != (self.record.phase, &self.record.binding) || !self.on_disk {
-            next.updated_at = Timestamp::now();
-        }
-        self.write(next)
-    }
-
-    /// Says that what the phase stands for is under way from now on: the call is about to be sent
-    /// once more.
-    pub fn renew(&mut self) -> Result<(), Failure> {
-        self.write(Attachment { updated_at: Timestamp::now(), ..self.record.clone() })
-    }
-
-    fn write(&mut self, next: Attachment) -> Result<(), Failure> {
+        next.updated_at = Timestamp::now();
         self.store.update(Deadline::after(STATE_LOCK_WAIT), |all| put(all, next.clone()))?;
         self.record = next;
         self.on_disk = true;
@@ -70,7 +57,7 @@ impl<'a> Journal<'a> {
     }
 
     /// Gives the record to a new sandbox of the same pod. A late DEL of the old sandbox then finds
-    /// nothing. Phase, binding and their time stay: they say what the old sandbox may have left.
+    /// nothing. Phase and binding stay: they say what the old sandbox may have left.
     pub fn hand_over(&mut self, container_id: &ContainerId, netns: &str) -> Result<(), Failure> {
         let (old_container, ifname) = (self.record.container_id.clone(), self.record.ifname.clone());
         let mut next = self.record.clone();

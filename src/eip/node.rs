@@ -2,12 +2,16 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use crate::cloud::{self, Cloud};
 use crate::eip::failure::{Failure, Kind};
 use crate::kube::Kube;
 use crate::settings::Settings;
 use crate::state::{Store, ThrottleNote};
+
+/// Twice the doubt ([`READ_LAG`](super::bind::READ_LAG)), and a second for the calls.
+const LEAST_RECOVERY: Duration = Duration::from_secs(5);
 
 /// The files a verb is pointed at (the stanza's, or the defaults).
 #[derive(Clone, Debug)]
@@ -34,6 +38,12 @@ impl Node {
 
     pub fn with(settings: Settings, store: Store, kubeconfig: &Path) -> Self {
         Self { settings, store, kubeconfig: kubeconfig.to_path_buf(), cloud: OnceLock::new(), kube: OnceLock::new() }
+    }
+
+    /// How long finishing one pod's interrupted attachment may take. It must outlast the doubt about
+    /// the last request of the process that died, however short a DEL is set to be.
+    pub fn recovery_time(&self) -> Duration {
+        self.settings.del_timeout.max(LEAST_RECOVERY)
     }
 
     /// The cluster's id, which every owner tag and token needs.
@@ -66,7 +76,7 @@ impl Node {
 }
 
 impl cloud::ThrottleNote for ThrottleNote {
-    fn wait(&self, action: &str) -> std::time::Duration {
+    fn wait(&self, action: &str) -> Duration {
         ThrottleNote::wait(self, action)
     }
 

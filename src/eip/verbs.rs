@@ -45,8 +45,7 @@ pub struct Called<'a> {
     pub pod: Option<PodName>,
     /// `None` when the runtime does not pass annotations.
     pub annotations: Option<&'a BTreeMap<String, String>>,
-    /// Reads the pod's IPv4 from the primary plugin's result; a pod that asks for nothing on a
-    /// node without EIPs never needs it.
+    /// Reads the pod's IPv4 from the primary plugin's result, where that names one.
     pub result_ip: &'a dyn Fn() -> Option<Ipv4Addr>,
 }
 
@@ -74,18 +73,20 @@ fn add_plain(called: &Called, work: Option<Deadline>) -> Result<(), Failure> {
         return Ok(());
     }
     let node = Node::open(called.paths)?;
-    let span = node.settings.del_timeout;
+    let span = node.recovery_time();
     guard::clear(&node, &stale, work.map_or(Deadline::after(span), |work| work.within(span)))
 }
 
 /// What earlier pods left on this sandbox's address; the pod instance `own` takes up its own.
 fn stale_bindings(called: &Called, own: Option<&PodUid>) -> Result<Vec<Attachment>, Failure> {
     let store = Store::open(&called.paths.state_directory)?;
-    // A result without an IPv4 sends us into the pod's netns, on nodes with EIPs only.
-    if (called.result_ip)().is_none() && store.attachments()?.is_empty() {
-        return Ok(Vec::new());
-    }
-    let Some(address) = called.address() else { return Ok(Vec::new()) };
+    let address = match (called.result_ip)() {
+        // A result without an IPv4 sends us into the pod's netns, on nodes with EIPs only.
+        None if store.attachments()?.is_empty() => None,
+        None => called.netns_address(),
+        given => given,
+    };
+    let Some(address) = address else { return Ok(Vec::new()) };
     let mut stale = guard::stale_on(&store.attachments_naming(&address.to_string())?, called.container_id, address);
     stale.retain(|record| Some(&record.pod.uid) != own);
     Ok(stale)
@@ -146,7 +147,7 @@ fn add_enabled(
     let sandbox = called.sandbox(name, pod.as_ref(), had_netns).map_err(untold)?;
     let stale = stale_bindings(called, Some(&sandbox.pod.uid)).map_err(untold)?;
     if !stale.is_empty() {
-        guard::clear(node, &stale, time.work.within(node.settings.del_timeout)).map_err(untold)?;
+        guard::clear(node, &stale, time.work.within(node.recovery_time())).map_err(untold)?;
     }
     attach(node, &sandbox, requested, pod, time)
 }
@@ -265,12 +266,9 @@ fn tell(kube: &Kube, namespace: &str, name: &str, reason: &'static str, failure:
 }
 
 impl Called<'_> {
-    /// The pod's IPv4: from the result, else from its netns.
-    fn address(&self) -> Option<Ipv4Addr> {
-        (self.result_ip)().or_else(|| {
-            let interface = net::interface_in(Path::new(self.netns), self.ifname).ok()?;
-            interface.ipv4.first().copied()
-        })
+    /// The pod's IPv4 where the result does not say it.
+    fn netns_address(&self) -> Option<Ipv4Addr> {
+        net::interface_in(Path::new(self.netns), self.ifname).ok()?.ipv4.first().copied()
     }
 
     fn sandbox(&self, name: &PodName, pod: Option<&Pod>, had_netns: bool) -> Result<Sandbox, Failure> {
@@ -280,7 +278,7 @@ impl Called<'_> {
             (None, None) => return Err(Failure::new(Kind::Kubernetes, "the pod's UID is unknown")),
         };
         let pod = PodRef { namespace: name.namespace.clone(), name: name.name.clone(), uid };
-        let private_ip = self.address().ok_or_else(|| {
+        let private_ip = (self.result_ip)().or_else(|| self.netns_address()).ok_or_else(|| {
             Failure::new(
                 Kind::NetworkMode,
                 format!("pod {pod} has no IPv4 address on {}, and an EIP needs one", self.ifname),

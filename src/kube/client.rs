@@ -216,12 +216,8 @@ impl Pauses {
     /// Waits, at least as long as the server asked. False, at once, when there is no time for
     /// another try after the wait.
     fn pause(&mut self, wanted: Option<Duration>) -> bool {
-        let span = self.next.mul_f64(0.5 + 0.5 * random_share()).max(wanted.unwrap_or_default());
+        let span = self.next.mul_f64(0.5 + 0.5 * fastrand::f64()).max(wanted.unwrap_or_default());
         self.next = (self.next * 2).min(LONGEST_PAUSE);
         span < self.deadline.left() && self.deadline.sleep(span)
     }
-}
-
-fn random_share() -> f64 {
-    f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 255.0
 }

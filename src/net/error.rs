@@ -32,10 +32,3 @@ pub enum NetError {
     #[error("cannot {operation}: the kernel did not answer within {waited:?}")]
     TimedOut { operation: &'static str, waited: Duration },
 }
-
-impl NetError {
-    /// Whether the same question can be answered a little later.
-    pub fn retryable(&self) -> bool {
-        matches!(self, NetError::Unsteady { .. } | NetError::TimedOut { .. })
-    }
-}

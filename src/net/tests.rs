@@ -320,7 +320,6 @@ fn a_kernel_that_does_not_answer_holds_nobody_up() {
             let started = Instant::now();
             let error = question.join().unwrap().unwrap_err();
             assert!(matches!(error, NetError::TimedOut { .. }), "{error}");
-            assert!(error.retryable());
             assert!(started.elapsed() < Duration::from_secs(6));
         }
     });

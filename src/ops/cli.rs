@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::print::say;
 use super::{gc, list};
 use crate::logging;
 
@@ -81,7 +82,7 @@ pub fn run() -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("podeip: {error:#}");
+            say(format_args!("podeip: {error:#}"));
             ExitCode::FAILURE
         }
     }

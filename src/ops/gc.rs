@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::cli::PathOptions;
 use super::paths;
-use super::print::{columns, or_dash, print};
+use super::print::{columns, or_dash, print, say};
 use crate::eip::collect::{self, Finding, Outcome};
 use crate::eip::detach::Ending;
 use crate::eip::node::Node;
@@ -22,14 +22,14 @@ pub fn run(dry_run: bool, options: &PathOptions) -> anyhow::Result<ExitCode> {
         node.store.sweep_pod_locks()?;
     }
     for file in node.store.set_aside()? {
-        eprintln!(
+        say(format_args!(
             "podeip: {} was set aside because it did not parse; compare the EIPs that carry the tag podeip-cluster \
              with `podeip list`, and delete the file when none is missing",
             file.display()
-        );
+        ));
     }
     if findings.is_empty() {
-        eprintln!("no pod of this node has an EIP; nothing to do");
+        say("no pod of this node has an EIP; nothing to do");
         return Ok(ExitCode::SUCCESS);
     }
     print(&columns(&["NAMESPACE", "POD", "EIP", "EIP-ID", "RESULT", "WHY"], findings.iter().map(row)))?;
@@ -51,14 +51,14 @@ fn unfinished(findings: &[Finding]) -> ExitCode {
     }
     // One answer speaks for all: a silent API server is asked once in a round.
     if let Some(answer) = answers().next() {
-        eprintln!("podeip: the API server did not say which pods live: {answer}");
+        say(format_args!("podeip: the API server did not say which pods live: {answer}"));
     }
     let are = if failed + undecided == 1 { "attachment is" } else { "attachments are" };
-    eprintln!(
+    say(format_args!(
         "podeip: {} {are} not finished ({failed} failed, {undecided} undecided); the records stay, so run \
          `podeip gc` again",
         failed + undecided
-    );
+    ));
     ExitCode::FAILURE
 }
 

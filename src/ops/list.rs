@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::cli::{Output, PathOptions};
 use super::paths;
-use super::print::{columns, or_dash, print};
+use super::print::{columns, or_dash, print, say};
 use crate::state::Store;
 use crate::state::format::{Attachment, Phase};
 
@@ -76,7 +76,7 @@ pub fn run(output: Output, options: &PathOptions) -> anyhow::Result<ExitCode> {
     rows.sort_by(|a, b| (&a.namespace, &a.pod, &a.container_id).cmp(&(&b.namespace, &b.pod, &b.container_id)));
     match output {
         Output::Json => print(&serde_json::to_string_pretty(&rows)?)?,
-        Output::Table | Output::Wide if rows.is_empty() => eprintln!("no pod of this node has an EIP"),
+        Output::Table | Output::Wide if rows.is_empty() => say("no pod of this node has an EIP"),
         Output::Table => print(&columns(&COLUMNS, rows.iter().map(cells)))?,
         Output::Wide => {
             let header = [&COLUMNS[..], &MORE_COLUMNS].concat();

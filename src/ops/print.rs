@@ -1,5 +1,6 @@
 //! What commands print: data on stdout, in columns or as JSON, and nothing else there.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 
 use comfy_table::{Table, presets};
@@ -20,6 +21,11 @@ pub fn print(text: &str) -> anyhow::Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// A line for people, on stderr. One that nobody reads is no failure.
+pub fn say(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// Columns without lines, as `kubectl` prints them; every row is one line.

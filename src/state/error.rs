@@ -49,13 +49,6 @@ pub enum StateError {
     Lock { path: PathBuf, source: io::Error },
 }
 
-impl StateError {
-    /// Whether the same call can succeed a little later without anybody's help.
-    pub fn retryable(&self) -> bool {
-        matches!(self, StateError::Locked { .. } | StateError::Corrupt { .. })
-    }
-}
-
 fn read_remedy(source: &io::Error) -> &'static str {
     const NOT_A_FILE: &str = "something that is not a regular file is in its place; move that away";
     match source.kind() {

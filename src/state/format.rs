@@ -88,7 +88,6 @@ pub struct Attachment {
     #[serde(default)]
     pub published: bool,
     pub created_at: Timestamp,
-    /// Since when `phase` and `binding` are as they are; in `Binding`, when it was last asked for.
     pub updated_at: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,

@@ -319,3 +319,16 @@ fn what_the_command_line_does_not_know_is_refused_with_2() {
         assert!(answer.stderr.contains(word), "{arguments:?}: {}", answer.stderr);
     }
 }
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let scene = Scene::new();
+    let pod = scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP]);
+    scene.add(&pod).assert_added(&pod);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_podeip"));
+    command.arg("list").arg("--conf-dir").arg(scene.path("none")).arg("--state-dir").arg(scene.state_dir());
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = command.stdin(Stdio::null()).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}

@@ -219,7 +219,7 @@ fn an_unusable_kubeconfig_is_a_configuration_error_that_names_the_key() {
 #[test]
 fn a_silent_server_is_worth_a_retry() {
     let scene = Scene::new();
-    scene.configure(|settings| settings["eip_add_timeout_seconds"] = json!(1));
+    scene.configure(|settings| settings["eip_add_timeout_seconds"] = json!(2));
     scene.world.take_down(ServiceKind::Kube);
     let pod = scene.pod("web-0", IP, &[WITH_EIP]);
     scene.add(&pod).assert_error(11, &["get pods default/web-0", &scene.world.kube_url, "refused"]);

@@ -12,10 +12,10 @@ use crate::scene::{Answer, Sandbox, Scene, WITH_EIP};
 mod credentials;
 mod throttle;
 
-const ADD_TIMEOUT: Duration = Duration::from_secs(4);
+const ADD_TIMEOUT: Duration = Duration::from_secs(6);
 const DEL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Starting the process, and a machine with too little of everything.
-const MARGIN: Duration = Duration::from_secs(1);
+const MARGIN: Duration = Duration::from_secs(3);
 
 /// A way for a service to be of no use.
 #[derive(Clone, Copy, Debug)]
@@ -293,4 +293,65 @@ fn a_release_that_fails_is_taken_up_by_gc() {
             assert_eq!(scene.ever_ours().len(), 1);
         }
     }
+}
+
+fn timed(call: impl FnOnce() -> Answer) -> (Answer, Duration) {
+    let started = Instant::now();
+    let answer = call();
+    (answer, started.elapsed())
+}
+
+#[test]
+fn a_silent_api_server_is_named_with_the_cause() {
+    let scene = Scene::new();
+    scene.configure(|settings| settings["eip_add_timeout_seconds"] = json!(2));
+    let pod = Sandbox { annotations: None, ..scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP]) };
+    scene.world.take_down(ServiceKind::Kube);
+    scene.add(&pod).assert_error(11, &["get pods default/web-0", "not sent"]);
+}
+
+#[test]
+fn one_deadline_covers_everything_an_add_does() {
+    let scene = Scene::new();
+    let earlier = scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP]);
+    scene.add(&earlier).assert_added(&earlier);
+    scene.configure(|settings| settings["eip_add_timeout_seconds"] = json!(2));
+    let next = scene.pod("web-1", [10, 219, 0, 5], &[WITH_EIP]);
+    scene.world.faults.add(Rule::on("*", Effect::Hang { when: When::BeforeEffect }).service(ServiceMatch::Vpc));
+    let (answer, took) = timed(|| scene.add(&next));
+    answer.assert_error(11, &["default/web-0"]);
+    assert!(took < Duration::from_secs(5), "{took:?}\n{}", scene.log());
+}
+
+#[test]
+fn del_ends_in_its_time_when_everything_hangs() {
+    let scene = Scene::new();
+    let pod = scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP]);
+    scene.add(&pod).assert_added(&pod);
+    scene.configure(|settings| settings["eip_del_timeout_seconds"] = json!(2));
+    let hang = Effect::Hang { when: When::BeforeEffect };
+    let rule = scene.world.faults.add(Rule::on("*", hang));
+    let (answer, took) = timed(|| scene.call("DEL", &pod));
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    assert!(took < Duration::from_secs(5), "{took:?}\n{}", scene.log());
+    scene.world.faults.remove(rule);
+    scene.delete_pod(&pod);
+    scene.gc();
+    scene.assert_nothing_left();
+}
+
+/// Nothing could be read but the record: it says afterwards that its sandbox is over.
+#[test]
+fn a_del_that_could_do_nothing_leaves_its_mark() {
+    let scene = Scene::new();
+    let pod = scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP]);
+    scene.add(&pod).assert_added(&pod);
+    scene.write("eni_conf", "{");
+    scene.del(&pod);
+    assert_eq!(scene.records()[0]["phase"], "Unbinding");
+    scene.configure(|_| {});
+    // Even while nobody says what became of the pod.
+    scene.world.take_down(ServiceKind::Kube);
+    let _ = scene.podeip(&["gc"]);
+    assert!(scene.on(pod.ip).is_empty(), "{}", scene.log());
 }

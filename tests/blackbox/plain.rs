@@ -134,7 +134,7 @@ fn it_sends_no_packet() {
         let before = counters();
         live_and_die(&scene, &plain.restarted(), &Value::Null);
         assert_eq!(counters(), before);
-        scene.configure(|settings| settings["eip_add_timeout_seconds"] = json!(1));
+        scene.configure(|settings| settings["eip_add_timeout_seconds"] = json!(2));
         scene.add(&scene.pod("web-1", IP, &[WITH_EIP])).assert_error(11, &["get pods default/web-1", "timeout"]);
     });
 }

@@ -325,3 +325,49 @@ fn the_switch_is_off() {
     scene.del(&pod);
     scene.assert_nothing_left();
 }
+
+#[test]
+fn a_sandbox_in_the_plugins_own_netns_is_refused() {
+    let scene = Scene::new();
+    let mut pod = scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP]);
+    pod.netns = "/proc/self/ns/net".into();
+    let call = |verb: &str, meant: Option<&str>| -> Answer {
+        let mut command = scene.command(verb, &pod);
+        command.env_remove("CNI_NETNS_OVERRIDE");
+        command.envs(meant.map(|value| ("CNI_NETNS_OVERRIDE", value)));
+        start(command, &scene.stdin(&pod, Some(pod.result()))).wait_with_output().unwrap().into()
+    };
+    for verb in ["ADD", "CHECK"] {
+        call(verb, None).assert_error(8, &["/proc/self/ns/net", "CNI_NETNS_OVERRIDE"]);
+    }
+    assert_eq!(scene.world.calls.all().len(), 0, "nothing was touched");
+    call("ADD", Some("TRUE")).assert_added(&pod);
+    scene.delete_pod(&pod);
+    // The path may name a process of the host by now; that must not hold up the primary plugin's DEL.
+    assert_eq!(call("DEL", None).code, Some(0));
+    scene.assert_nothing_left();
+}
+
+#[test]
+fn every_failure_reaches_the_pods_events_and_the_log() {
+    let scene = Scene::new();
+    let told = |pod: &Sandbox, words: &str| {
+        let events = scene.events(pod, "EIPFailed");
+        assert!(events.len() == 1 && events[0].contains(words), "{events:?}\n{}", scene.log());
+        assert!(scene.log().contains("ERROR [") && scene.log().contains(words), "{}", scene.log());
+    };
+    // Before anything is recorded.
+    scene.configure(|settings| drop(settings.as_object_mut().unwrap().remove("cluster_id")));
+    let pod = scene.pod("no-cluster", [10, 219, 0, 5], &[WITH_EIP]);
+    scene.add(&pod).assert_error(101, &["cluster_id"]);
+    told(&pod, "cluster_id");
+    // While cluster and cloud are asked.
+    scene.configure(|_| {});
+    let pod = scene.pod("no-eni", [172, 16, 0, 5], &[WITH_EIP]);
+    scene.add(&pod).assert_error(105, &["172.16.0.5"]);
+    told(&pod, "172.16.0.5");
+    scene.configure(|settings| settings["access_secret"] = json!("wrong"));
+    let pod = scene.pod("no-credentials", [10, 219, 0, 6], &[WITH_EIP]);
+    scene.add(&pod).assert_error(102, &["SignatureDoesNotMatch"]);
+    told(&pod, "SignatureDoesNotMatch");
+}

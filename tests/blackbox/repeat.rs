@@ -10,7 +10,7 @@ use podeip_sim::cloud::Status;
 use podeip_sim::faults::{Effect, Rule, ServiceMatch, When};
 use podeip_sim::gates::{Moment, Outcome};
 
-use crate::scene::{Answer, Sandbox};
+use crate::scene::{Answer, Sandbox, Scene, WITH_EIP};
 use crate::stage::{ADDRESS, Case, OTHER_ADDRESS, Stage};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -35,6 +35,13 @@ fn broken(when: When) -> Effect {
 fn impatient() -> Stage {
     let stage = Stage::new(Case::Plain);
     stage.scene.configure(|settings| settings["eip_add_timeout_seconds"] = 2.into());
+    stage
+}
+
+/// As [`impatient`], where the call in question comes late and others of the test take the CPU meanwhile.
+fn less_impatient() -> Stage {
+    let stage = Stage::new(Case::Plain);
+    stage.scene.configure(|settings| settings["eip_add_timeout_seconds"] = 8.into());
     stage
 }
 
@@ -195,7 +202,7 @@ fn publishing_fails(call: &str) {
     thread::scope(|scope| {
         for (effect, code) in effects {
             scope.spawn(move || {
-                let stage = impatient();
+                let stage = less_impatient();
                 let answer = disturbed(&stage, &stage.pod, call, &effect);
                 let (resource, _) = call.split_once('/').unwrap_or((call, ""));
                 answer.assert_error(code, &[resource]);
@@ -388,4 +395,22 @@ fn a_lost_association_where_changes_are_seen_late() {
         scope.spawn(|| lost(When::BeforeEffect));
         scope.spawn(|| lost(When::AfterEffect));
     });
+}
+
+#[test]
+fn a_refused_allocation_is_not_repeated_with_its_token() {
+    let scene = Scene::new();
+    scene.world.cloud.set(|settings| {
+        settings.token_remembers_failure = true;
+        settings.quota = 0;
+    });
+    let pod = scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP]);
+    scene.add(&pod).assert_error(103, &["QuotaExceeded"]);
+    scene.del(&pod);
+    scene.world.cloud.set(|settings| settings.quota = 10);
+    let pod = pod.restarted();
+    scene.add(&pod).assert_added(&pod);
+    scene.delete_pod(&pod);
+    scene.del(&pod);
+    scene.assert_nothing_left();
 }

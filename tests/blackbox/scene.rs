@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use podeip_sim::cloud::{EipView, Status, defaults};
 use podeip_sim::kube::PodSpec;
@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub const WITH_EIP: (&str, &str) = ("network.alibabacloud.com/pod-with-eip", "true");
+/// For what happens at once unless the machine is very busy.
+pub const PATIENCE: Duration = Duration::from_secs(20);
 pub const NODE: &str = "node-1";
 const CAPABILITY: &str = "io.kubernetes.cri.pod-annotations";
 
@@ -373,4 +375,13 @@ pub fn start(mut command: Command, stdin: &Value) -> Child {
     let mut child = command.spawn().unwrap();
     let _ = child.stdin.take().unwrap().write_all(stdin.to_string().as_bytes());
     child
+}
+
+/// Waits until `holds`; fails after [`PATIENCE`].
+pub fn await_true(what: &str, holds: impl Fn() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }

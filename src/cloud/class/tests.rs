@@ -85,7 +85,8 @@ fn associate() {
          OperationFailed.EcsMigrating IncorrectHaVipStatus InvalidStatus.NotAllow InvalidAction.Denied \
          OperationFailed.QueryCommodityInfo ResourceQueryError",
     );
-    all(Class::ServerTrouble, 400, "OperationFailed.SystemBusy");
+    all(Class::Conflict, 400, "OperationFailed.SystemBusy SystemBusy");
+    all(Class::ServerTrouble, 500, "OperationFailed.SystemBusy SystemBusy");
     all(
         Class::AlreadyBound,
         400,

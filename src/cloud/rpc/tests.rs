@@ -79,11 +79,15 @@ fn a_lost_answer_is_repeated_with_the_same_token_and_a_new_nonce() {
 #[test]
 fn a_garbled_answer_is_an_unknown_outcome() {
     for body in ["", "{}", "<html>busy</html>", r#"{"RequestId":"#, r#"["hush"]"#] {
-        let server = Server::start(vec![Step::answer(200, body)]);
+        let server = Server::start((0..20).map(|_| Step::answer(200, body)).collect());
         let short = Deadline::after(Duration::from_millis(1000));
         let error = cloud(&server).call::<Done>(&associate(), short).map(drop).unwrap_err();
         assert!(error.outcome_unknown(), "{body}: {error}");
         assert!(!error.to_string().contains("hush"), "{error}");
+        assert!(
+            error.to_string().contains("unreadable answer"),
+            "the last answer tells, not the lack of time: {error}"
+        );
     }
 }
 
@@ -97,7 +101,8 @@ fn a_hanging_try_does_not_eat_the_deadline() {
 
 #[test]
 fn a_refused_connection_is_tried_again() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    // Free until it is taken again: nothing else uses this loopback address.
+    let listener = TcpListener::bind("127.77.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
     let mut config = config(&Server::start(vec![]));

@@ -132,19 +132,19 @@ fn a_refusal_is_final() {
 
 #[test]
 fn a_wait_that_the_server_asks_for_is_kept_or_given_up_at_once() {
-    let busy = || {
+    let busy = |seconds: u64| {
         let body = json!({"kind": "Status", "reason": "TooManyRequests", "message": "m",
-            "details": {"retryAfterSeconds": 1}});
+            "details": {"retryAfterSeconds": seconds}});
         Reply::Json(429, body)
     };
-    let world = World::new([busy(), Reply::Json(200, pod_object("web-0")), busy()]);
+    let world = World::new([busy(1), Reply::Json(200, pod_object("web-0")), busy(60)]);
     let start = Instant::now();
     assert!(world.kube.pod("shop", "web-0", ample()).unwrap().is_some());
     assert!(start.elapsed() >= Duration::from_secs(1), "{:?}", start.elapsed());
     let start = Instant::now();
-    let failure = world.kube.pod("shop", "web-0", Deadline::after(Duration::from_millis(500))).unwrap_err();
+    let failure = world.kube.pod("shop", "web-0", Deadline::after(Duration::from_secs(20))).unwrap_err();
     assert_eq!(failure.status(), Some(429));
-    assert!(failure.not_answered() && start.elapsed() < Duration::from_millis(400), "{:?}", start.elapsed());
+    assert!(failure.not_answered() && start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
 }
 
 #[test]
@@ -162,17 +162,17 @@ fn a_server_that_hangs_costs_no_more_than_the_deadline() {
 #[test]
 fn a_server_that_is_down_is_asked_until_the_deadline() {
     let world = World::new([]);
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let text = config(&world.server, "token: t").replace(&world.server.address.to_string(), &free.to_string());
+    let free = "127.0.0.1:1";
+    let text = config(&world.server, "token: t").replace(&world.server.address.to_string(), free);
     std::fs::write(world.file("kubeconfig"), text).unwrap();
     let kube = Kube::from_kubeconfig(&world.file("kubeconfig")).unwrap();
     let start = Instant::now();
-    let failure = kube.pod("shop", "web-0", Deadline::after(Duration::from_millis(900))).unwrap_err();
+    let failure = kube.pod("shop", "web-0", Deadline::after(Duration::from_secs(3))).unwrap_err();
     let KubeError::NoAnswer { tries, cause: crate::http::NoAnswer::NotSent(_), .. } = &failure else {
         panic!("{failure:?}")
     };
-    assert!(*tries >= 3 && start.elapsed() < Duration::from_secs(3), "{tries} tries");
-    assert!(failure.hint().unwrap().contains(&free.to_string()));
+    assert!(*tries >= 3 && start.elapsed() < Duration::from_secs(6), "{tries} tries");
+    assert!(failure.hint().unwrap().contains(free));
 }
 
 #[test]
@@ -477,7 +477,7 @@ fn a_changed_object_is_not_deleted() {
 #[test]
 fn no_error_shows_the_token() {
     let world = World::with_user([Reply::Cut, Reply::Text(404, "no"), Reply::Text(200, "no")], "token: s3cr3t-t0ken");
-    let soon = || Deadline::after(Duration::from_millis(60));
+    let soon = || Deadline::after(Duration::from_secs(1));
     for _ in 0..3 {
         let failure = world.kube.pod("shop", "web-0", soon()).unwrap_err();
         let text = format!("{failure} {failure:?} {:?}", failure.hint());

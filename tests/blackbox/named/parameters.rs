@@ -1,6 +1,7 @@
 //! How a new EIP is to be: every annotation reaches the cloud, and what the cloud does not take is mended or told.
 
 use podeip_sim::cloud::defaults;
+use podeip_sim::faults::{Effect, Rule};
 use podeip_sim::kube::PodSpec;
 use serde_json::json;
 
@@ -243,4 +244,32 @@ fn the_readiness_gate_is_opened_only_where_it_is_listed() {
     assert_eq!(json!(rest), conditions);
     assert_eq!(json!(of(&other)), conditions);
     assert_eq!(scene.calls_of("patch pods/status"), 1);
+}
+
+#[test]
+fn a_wrong_bandwidth_package_is_named() {
+    let scene = Scene::new();
+    let package = ("network.alibabacloud.com/eip-common-bandwidth-package-id", "cbwp-bp1nosuchpackage0001");
+    let pod = scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP, package]);
+    scene.add(&pod).assert_error(106, &["cbwp-bp1nosuchpackage0001", "eip-common-bandwidth-package-id"]);
+    scene.delete_pod(&pod);
+    scene.del(&pod);
+    scene.assert_nothing_left();
+}
+
+/// The CNI error code of what only a fault makes the simulated services say.
+#[test]
+fn the_code_says_who_has_to_act() {
+    for (call, status, refusal, code) in [
+        ("AllocateEipAddress", 400, "InsufficientBalance", 103),
+        ("AllocateEipAddress", 400, "OperationFailed.InsufficientEIP", 11),
+        ("AssociateEipAddress", 400, "OperationFailed.IpPrefixConflict", 105),
+        ("patch podeips/status", 409, "Conflict", 11),
+    ] {
+        let scene = Scene::new();
+        scene.configure(|settings| settings["eip_add_timeout_seconds"] = json!(8));
+        scene.world.faults.add(Rule::on(call, Effect::error(status, refusal, "simulated")));
+        let pod = scene.pod("web-0", IP, &[WITH_EIP]);
+        scene.add(&pod).assert_error(code, &["simulated"]);
+    }
 }

@@ -236,13 +236,13 @@ fn a_token_in_flight_and_a_token_that_remembers() {
     let buy = |world: &CloudSim, token: &str| {
         call(world, "AllocateEipAddress", &[("RegionId", "cn-hangzhou"), ("ClientToken", token)])
     };
-    world.set(|settings| settings.processing = [("AllocateEipAddress".to_owned(), 300)].into());
+    world.set(|settings| settings.processing = [("AllocateEipAddress".to_owned(), 1000)].into());
     let other = world.clone();
-    let first = std::thread::spawn(move || buy(&other, "slow"));
-    std::thread::sleep(Duration::from_millis(100));
-    assert_eq!(code(buy(&world, "slow")), "LastTokenProcessing");
-    let bought = first.join().unwrap().unwrap();
-    assert_eq!(buy(&world, "slow").unwrap(), bought);
+    let beside = std::thread::spawn(move || buy(&other, "slow"));
+    let outcomes = [buy(&world, "slow"), beside.join().unwrap()];
+    let bought = outcomes.iter().find_map(|outcome| outcome.as_ref().ok()).unwrap();
+    assert!(outcomes.iter().any(|outcome| code(outcome.clone()) == "LastTokenProcessing"), "{outcomes:?}");
+    assert_eq!(buy(&world, "slow").unwrap(), *bought);
 
     world.set(|settings| *settings = Settings { quota: 2, token_remembers_failure: true, ..Settings::default() });
     assert_eq!(code(buy(&world, "unlucky")), "QuotaExceeded.Eip");
