@@ -55,6 +55,8 @@ pub struct Call<'a> {
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
+    /// The `Date` header: the server's own time.
+    pub date: Option<String>,
     pub body: Vec<u8>,
 }
 
@@ -128,7 +130,8 @@ impl Http {
         let body = answer.body_mut().with_config().limit(LARGEST_ANSWER).read_to_vec();
         // The status line was seen but not the rest: the server certainly had the request.
         let body = body.map_err(|failure| NoAnswer::Unanswered(failure.to_string()))?;
-        Ok(Answer { status: answer.status().as_u16(), body })
+        let date = answer.headers().get("date").and_then(|date| date.to_str().ok()).map(str::to_owned);
+        Ok(Answer { status: answer.status().as_u16(), date, body })
     }
 
     fn run(

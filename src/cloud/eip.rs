@@ -33,6 +33,14 @@ pub struct Allocation {
     pub tags: BTreeMap<String, String>,
 }
 
+/// What is to become of an EIP that exists.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EipChange {
+    pub bandwidth: Option<Mbps>,
+    pub name: Option<String>,
+    pub description: Option<String>,
+}
+
 /// A new EIP. It is `Available`, though listings may miss it for a moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Allocated {
@@ -124,9 +132,11 @@ pub struct Eip {
     pub internet_charge_type: Option<String>,
     pub resource_group_id: Option<String>,
     pub name: Option<String>,
+    pub description: Option<String>,
     pub public_ip_address_pool_id: Option<String>,
     /// The EIP's own bandwidth, also while a package's holds.
     pub bandwidth: Option<Mbps>,
+    pub security_protection: Vec<String>,
     pub tags: BTreeMap<String, String>,
     /// Why it is locked (`financial`, `security`, …); empty when it is not.
     pub locked: Vec<String>,
@@ -157,11 +167,15 @@ struct WireEip {
     #[serde(default, deserialize_with = "text")]
     name: String,
     #[serde(default, deserialize_with = "text")]
+    description: String,
+    #[serde(default, deserialize_with = "text")]
     public_ip_address_pool_id: String,
     #[serde(default, deserialize_with = "text")]
     bandwidth: String,
     #[serde(default, deserialize_with = "text")]
     eip_bandwidth: String,
+    #[serde(default, deserialize_with = "list")]
+    security_protection_types: Vec<String>,
     #[serde(default, deserialize_with = "list")]
     tags: Vec<Tag>,
     #[serde(default, deserialize_with = "list")]
@@ -196,8 +210,10 @@ impl From<WireEip> for Eip {
             internet_charge_type: some(wire.internet_charge_type),
             resource_group_id: some(wire.resource_group_id),
             name: some(wire.name),
+            description: some(wire.description),
             public_ip_address_pool_id: some(wire.public_ip_address_pool_id),
             bandwidth,
+            security_protection: wire.security_protection_types,
             tags: wire.tags.into_iter().map(|tag| (tag.key, tag.value)).collect(),
             locked: wire.operation_locks.into_iter().map(|lock| lock.lock_reason).collect(),
         }

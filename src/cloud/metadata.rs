@@ -85,7 +85,7 @@ impl Metadata {
             });
             tries += 1;
             let failure = match answer {
-                Ok(Answer { status: 200, body }) => return Ok(trimmed(&body)),
+                Ok(Answer { status: 200, body, .. }) => return Ok(trimmed(&body)),
                 Ok(Answer { status: 404, .. }) => return Ok(None),
                 Ok(Answer { status: 401 | 403, .. }) if !std::mem::replace(&mut token_renewed, true) => continue,
                 Ok(answer) => refused(&answer),
@@ -130,7 +130,7 @@ impl Metadata {
         // ureq wants a body with PUT; an empty one sends Content-Length: 0.
         let call = Call { method: "PUT", url: &url, headers: &headers, body: Some(("text/plain", b"")) };
         match self.send(&call, deadline) {
-            Ok(Answer { status: 200, body }) => match trimmed(&body) {
+            Ok(Answer { status: 200, body, .. }) => match trimmed(&body) {
                 Some(token) => Ok(Session::Hardened(Secret::new(token))),
                 None => Ok(Session::Plain),
             },

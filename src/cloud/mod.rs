@@ -30,7 +30,7 @@ use crate::http::{Http, Trust};
 
 pub use class::Class;
 pub use ecs::Eni;
-pub use eip::{Allocated, Allocation, Eip, EipFilter, EipStatus};
+pub use eip::{Allocated, Allocation, Eip, EipChange, EipFilter, EipStatus};
 pub use error::CloudError;
 pub use metadata::MetadataEni;
 pub use sts::CallerIdentity;

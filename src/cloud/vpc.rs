@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::deadline::Deadline;
 use crate::names::{BandwidthPackageId, ClientToken, EipId, EniId};
 
-use super::eip::{Allocated, Allocation, Eip, EipFilter};
+use super::eip::{Allocated, Allocation, Eip, EipChange, EipFilter};
 use super::retry::Effect;
 use super::rpc::{Product, Rpc};
 use super::wire::{Done, list, text};
@@ -122,6 +122,24 @@ impl Cloud {
     pub fn release_eip(&self, id: &EipId, deadline: Deadline) -> Result<(), CloudError> {
         let rpc = Rpc::new(Product::Vpc, "ReleaseEipAddress", Effect::Idempotent, id.as_str()).with("AllocationId", id);
         absent_is_success(self.call::<Done>(&rpc, deadline).map(drop), Class::Gone)
+    }
+
+    /// Changes what of an EIP can be changed at any time, bound or not. `None` leaves a thing as it is.
+    pub fn modify_eip(&self, id: &EipId, change: &EipChange, deadline: Deadline) -> Result<(), CloudError> {
+        let rpc = Rpc::new(Product::Vpc, "ModifyEipAddressAttribute", Effect::Idempotent, id.as_str())
+            .with("AllocationId", id)
+            .with_some("Bandwidth", change.bandwidth)
+            .with_some("Name", change.name.as_ref())
+            .with_some("Description", change.description.as_ref());
+        self.call::<Done>(&rpc, deadline).map(drop)
+    }
+
+    /// How many EIPs the account has in this region, whoever made them: what counts against its quota.
+    pub fn count_eips(&self, deadline: Deadline) -> Result<Option<usize>, CloudError> {
+        let rpc = Rpc::new(Product::Vpc, "DescribeEipAddresses", Effect::Read, "of the whole account")
+            .with("PageSize", 1)
+            .with("PageNumber", 1);
+        Ok(self.call::<DescribeAnswer>(&rpc, deadline)?.total_count.parse().ok())
     }
 
     /// Puts `eip` into the bandwidth package; `Eip::bandwidth_package` shows it once it is done.

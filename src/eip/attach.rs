@@ -6,6 +6,7 @@ use crate::cloud::Eip;
 use crate::deadline::Deadline;
 use crate::eip::allocate::{allocate, allocation};
 use crate::eip::bind::{self, Bound};
+use crate::eip::conclude;
 use crate::eip::contest::{self, Occupancy};
 use crate::eip::detach;
 use crate::eip::failure::{Failure, Kind};
@@ -115,8 +116,8 @@ impl<'a> Attempt<'a> {
     }
 
     fn run(&mut self, known_pod: Option<Pod>) -> Result<(), Failure> {
-        self.pod = known_pod.clone();
         let buying = matches!(self.requested.wish.source, Source::Allocate(_)) && self.journal.record().eip.is_none();
+        self.pod = known_pod.clone();
         let around = Surroundings::read(self.node, self.sandbox, known_pod, buying, self.deadline)?;
         self.pod = Some(around.pod.clone());
         self.claim = around.pod_eip.clone();
@@ -153,7 +154,7 @@ impl<'a> Attempt<'a> {
     fn settle_earlier_wish(&mut self, around: &Surroundings) -> Result<(), Failure> {
         if matches!(self.requested.wish.source, Source::Named(_)) {
             // The user's EIP takes the place of one that may have been bought without an answer.
-            detach::resolve_intent(self.node, &mut self.journal, self.deadline)?;
+            conclude::resolve_intent(self.node, &mut self.journal, self.deadline)?;
         }
         let record = self.journal.record();
         let fits = match (&self.requested.wish.source, &record.eip) {
@@ -171,7 +172,7 @@ impl<'a> Attempt<'a> {
         if fits {
             return Ok(());
         }
-        detach::release_recorded(self.node, &mut self.journal, self.deadline)?;
+        conclude::release_recorded(self.node, &mut self.journal, self.deadline)?;
         let fresh = new_record(self.cluster, self.sandbox, self.journal.record().generation + 1);
         self.journal.save(|record| *record = fresh)
     }
@@ -257,6 +258,12 @@ impl<'a> Attempt<'a> {
         let (cloud, kube) = (self.node.cloud()?, self.node.kube()?);
         let Requested { wish, notices } = &mut self.requested;
         package::join_wished(cloud, &mut self.journal, wish, notices, self.deadline)?;
+        if let Some((claim, notice)) =
+            contest::take_over(kube, &around.pod, self.journal.record(), self.claim.as_ref(), self.deadline)?
+        {
+            self.claim = Some(claim);
+            notices.push(notice);
+        }
         let certainly_free = self.journal.record().binding.is_none();
         self.journal.save(|record| {
             record.phase = Phase::Binding;

@@ -267,6 +267,15 @@ pub fn unbind(
     }
 }
 
+/// Asks to take `id` off `binding` if the cloud shows it there, and waits for nothing.
+pub fn ask_once_to_unbind(cloud: &Cloud, id: &EipId, binding: &Binding, deadline: Deadline) -> Result<(), Failure> {
+    let stands = |eip: Eip| eip.status == EipStatus::InUse && sits_on(&eip, binding);
+    if cloud.eip(id, deadline)?.is_some_and(stands) {
+        ask_to_unbind(cloud, id, binding, &mut ClientToken::random(), deadline)?;
+    }
+    Ok(())
+}
+
 /// Waits after a call that detaches `seen` from its holder until the cloud does not show it there
 /// any more. A detachment without effect is given up soon: the caller looks again.
 ///

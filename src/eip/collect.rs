@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use crate::deadline::Deadline;
+use crate::eip::bind::{self, Bound};
+use crate::eip::conclude;
 use crate::eip::detach::{self, Ending, Fate};
 use crate::eip::failure::{Failure, Kind};
 use crate::eip::journal::Journal;
 use crate::eip::node::Node;
-use crate::eip::reconcile::{Plan, plan};
+use crate::eip::reconcile::{Plan, plan, sandbox_alive};
 use crate::names::ContainerId;
 use crate::net;
-use crate::state::format::Attachment;
+use crate::state::format::{Attachment, Phase};
 
 /// Asking the API server for one pod.
 const POD_TIME: Duration = Duration::from_secs(5);
@@ -72,14 +74,15 @@ impl Round<'_> {
             return Ok(Outcome::Left("ended meanwhile".into()));
         };
         let fate = self.fate_of(&record);
-        match (plan(&record, &fate, net::netns_exists(&record.netns)), self.dry_run) {
+        match (plan(&record, &fate, sandbox_alive(&record)), self.dry_run) {
             (Plan::Leave(why), _) => Ok(match fate {
                 Fate::Unknown(answer) => Outcome::Undecided { why, answer },
                 _ => Outcome::Left(why),
             }),
+            (Plan::Rebind(why), true) => Ok(Outcome::Would { what: "bind", why }),
             (Plan::UnbindAndHold(why), true) => Ok(Outcome::Would { what: "hold", why }),
             (Plan::End(why), true) => {
-                Ok(match detach::prospect(self.node.kube()?, &record, Deadline::after(POD_TIME)) {
+                Ok(match conclude::prospect(self.node.kube()?, &record, Deadline::after(POD_TIME)) {
                     Ok(what) => Outcome::Would { what, why },
                     Err(failure) => Outcome::Undecided { why, answer: failure.to_string() },
                 })
@@ -116,6 +119,7 @@ fn carry_out(node: &Node, mut journal: Journal, decided: Plan) -> Result<Outcome
             }
             Ok(Outcome::Done { what: Ending::Held("for the pod's next sandbox".into()), why })
         }
+        Plan::Rebind(why) => rebind(node, journal, deadline).map(|()| Outcome::Done { what: Ending::Bound, why }),
         Plan::End(why) => Ok(match detach::end(node, journal, deadline)? {
             Ending::Undecided(answer) => {
                 let why = format!("{why}; unbound and held until the API server says what became of its PodEIP");
@@ -123,6 +127,22 @@ fn carry_out(node: &Node, mut journal: Journal, decided: Plan) -> Result<Outcome
             }
             what => Outcome::Done { what, why },
         }),
+    }
+}
+
+/// Puts the EIP of a running sandbox back.
+fn rebind(node: &Node, mut journal: Journal, deadline: Deadline) -> Result<(), Failure> {
+    let (Some(eip), Some(binding)) = (journal.record().eip.clone(), journal.record().binding.clone()) else {
+        return Ok(());
+    };
+    match bind::bind(node.cloud()?, &eip.id, &binding, false, deadline, &mut |_| {})? {
+        Bound::Yes(_) => journal.save(|record| record.phase = Phase::Bound),
+        Bound::Refused(failure) => Err(failure),
+        Bound::Vanished => Err(Failure::new(Kind::EipUnavailable, format!("{} does not exist any more", eip.id))),
+        Bound::Elsewhere(seen) | Bound::Occupied(seen) => {
+            let place = format!("{} is {}", seen.id, bind::whereabouts(&seen));
+            Err(Failure::new(Kind::EipUnavailable, format!("{} was not put back: {place}", eip.id)))
+        }
     }
 }
 

@@ -6,10 +6,12 @@ use crate::eip::bind::{self, sits_on, whereabouts};
 use crate::eip::failure::{Failure, Kind};
 use crate::eip::node::Node;
 use crate::eip::owner;
+use crate::eip::publish;
+use crate::eip::request::Notice;
 use crate::eip::sandbox::Sandbox;
-use crate::kube::PodEip;
+use crate::kube::{Kube, Pod, PodEip};
 use crate::names::{ClientToken, EipKind, PodRef, PodUid};
-use crate::state::format::Binding;
+use crate::state::format::{Attachment, Binding};
 
 /// What the pod's private IP already carries, before an EIP is bought for it.
 #[derive(Debug)]
@@ -63,11 +65,33 @@ pub fn clear_occupant(
     Ok(())
 }
 
-/// Whether the EIP of an existing PodEIP is to be taken over by a new pod of that name.
+/// Whether the EIP of an existing PodEIP is to be taken over by a new pod of that name. One that was
+/// to go with its pod is taken over too, if the new pod is faster: nothing need be bought then.
 pub fn inherits(pod_eip: &PodEip, uid: &PodUid) -> bool {
-    let holder = pod_eip.pod_uid();
-    let lasting = pod_eip.spec.strategy.lasting() || holder.is_none();
-    !pod_eip.deleting && pod_eip.spec.kind == EipKind::Auto && lasting && holder.as_ref() != Some(uid)
+    !pod_eip.deleting && pod_eip.spec.kind == EipKind::Auto && pod_eip.pod_uid().as_ref() != Some(uid)
+}
+
+/// Has the PodEIP of an earlier instance name this one before its EIP is touched: whoever ends that
+/// instance, on whichever node, then leaves the EIP alone. `None`: there is nothing to take over.
+pub fn take_over(
+    kube: &Kube,
+    pod: &Pod,
+    record: &Attachment,
+    claim: Option<&PodEip>,
+    deadline: Deadline,
+) -> Result<Option<(PodEip, Notice)>, Failure> {
+    let of_earlier = |claim: &&PodEip| {
+        let same = record.eip.as_ref().is_some_and(|eip| eip.id == claim.spec.allocation_id);
+        same && claim.pod_uid().as_ref() != Some(&record.pod.uid)
+    };
+    let Some(earlier) = claim.filter(of_earlier) else { return Ok(None) };
+    let claimed = publish::claim(kube, pod, record, Some(earlier.clone()), deadline)?;
+    let notice = Notice {
+        reason: "EIPTakenOver",
+        message: format!("took over {}, which the PodEIP of this name kept", earlier.spec.allocation_id),
+        warning: false,
+    };
+    Ok(Some((claimed, notice)))
 }
 
 /// A PodEIP that keeps an EIP is the only claim to it: it is not overwritten with another.
@@ -76,7 +100,7 @@ pub fn inherits(pod_eip: &PodEip, uid: &PodUid) -> bool {
 /// [`Kind::EipUnavailable`] naming the kept EIP.
 pub fn refuse_to_orphan(pod_eip: Option<&PodEip>, sandbox: &Sandbox) -> Result<(), Failure> {
     match pod_eip {
-        Some(kept) if inherits(kept, &sandbox.pod.uid) => Err(Failure::new(
+        Some(kept) if inherits(kept, &sandbox.pod.uid) && keeps(kept) => Err(Failure::new(
             Kind::EipUnavailable,
             format!(
                 "PodEIP {} keeps {} for this pod's name, but the pod names another EIP",
@@ -86,6 +110,11 @@ pub fn refuse_to_orphan(pod_eip: Option<&PodEip>, sandbox: &Sandbox) -> Result<(
         .hinting("delete that PodEIP first, or remove pod-eip-instanceid")),
         _ => Ok(()),
     }
+}
+
+/// Whether it says that its EIP outlives the pod; other tools' objects are not ours to end.
+fn keeps(pod_eip: &PodEip) -> bool {
+    pod_eip.spec.strategy.lasting() || pod_eip.pod_uid().is_none()
 }
 
 /// Frees an EIP that the cloud shows on something else, if this pod may have it.

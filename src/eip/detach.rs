@@ -3,26 +3,21 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::cloud::{Class, Cloud, CloudError, Eip, EipStatus};
+use crate::cloud::Cloud;
 use crate::deadline::Deadline;
-use crate::eip::allocate;
 use crate::eip::bind::{self, Unbound};
+use crate::eip::conclude::conclude;
 use crate::eip::failure::{Failure, Kind};
 use crate::eip::journal::Journal;
 use crate::eip::node::{Node, panicked};
-use crate::eip::package;
-use crate::eip::publish::{self, is_claim_of};
-use crate::kube::{Kube, PodEip};
-use crate::names::{ContainerId, EipId, EipKind};
+use crate::kube::{Kube, Pod, PodEip};
+use crate::names::{ContainerId, EipId, PodUid};
 use crate::state::Store;
 use crate::state::format::{Attachment, Phase};
 
 /// The API server is asked while the cloud unbinds. One that is silent this long is down, and
 /// then the EIP is held: a later round decides.
 const CLUSTER_TIME: Duration = Duration::from_secs(5);
-
-/// A release is refused while a change of the EIP is still settling; the next try is soon.
-const RELEASE_PAUSE: Duration = Duration::from_millis(300);
 
 /// Whether the pod of an attachment will want its EIP again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +32,19 @@ pub enum Fate {
     Unknown(String),
 }
 
+impl Fate {
+    /// What the pod of the name says of the instance `uid`; `None`: there is no such pod.
+    pub fn told_by(pod: Option<&Pod>, uid: &PodUid) -> Self {
+        match pod {
+            None => Fate::Over("the pod is gone"),
+            Some(pod) if !pod.is_instance(uid) => Fate::Over("another pod has its name"),
+            Some(pod) if pod.finished() => Fate::Over("the pod has finished"),
+            Some(pod) if pod.terminating => Fate::Terminating,
+            Some(_) => Fate::Wanted,
+        }
+    }
+}
+
 /// What became of an attachment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -44,6 +52,10 @@ pub enum Ending {
     Held(String),
     /// Unbound and kept, because the API server did not say what became of the pod: its answer.
     Undecided(String),
+    /// Bound again, for the sandbox that runs.
+    Bound,
+    /// Being unbound; the agent of this node finishes it.
+    Handed,
     /// Unbound; the EIP stays, for this reason, and the record is gone.
     Kept(String),
     /// Unbound and released; the record is gone.
@@ -58,6 +70,8 @@ impl fmt::Display for Ending {
         match self {
             Ending::Held(until) => write!(f, "its EIP is unbound and held {until}"),
             Ending::Undecided(answer) => write!(f, "its EIP is unbound and held: {answer}"),
+            Ending::Bound => f.write_str("its EIP is bound again"),
+            Ending::Handed => f.write_str("its EIP is being unbound, and the agent finishes it"),
             Ending::Kept(reason) => write!(f, "its EIP is unbound and kept: {reason}"),
             Ending::Released(eip) => write!(f, "{eip} is unbound and released"),
             Ending::Nothing => f.write_str("it had no EIP"),
@@ -76,6 +90,33 @@ pub fn detach(node: &Node, container_id: &ContainerId, ifname: &str, deadline: D
     // It may have been handed over to a newer sandbox while this DEL waited for the lock.
     let Some(record) = find(&node.store, container_id, ifname)? else { return Ok(Ending::Nothing) };
     end(node, Journal::resume(&node.store, record), deadline)
+}
+
+/// DEL on a node whose agent lives: asks the cloud to unbind, once, and leaves the rest to the agent,
+/// whom the change of the record wakes.
+///
+/// # Errors
+/// As [`detach`].
+pub fn hand_to_agent(
+    node: &Node,
+    container_id: &ContainerId,
+    ifname: &str,
+    deadline: Deadline,
+) -> Result<Ending, Failure> {
+    let Some(seen) = find(&node.store, container_id, ifname)? else { return Ok(Ending::Nothing) };
+    let _lock = node.store.lock_pod(&seen.pod.namespace, &seen.pod.name, deadline)?;
+    let Some(record) = find(&node.store, container_id, ifname)? else { return Ok(Ending::Nothing) };
+    let mut journal = Journal::resume(&node.store, record);
+    // One that is not bound is written all the same, for the agent to look at it.
+    journal.save(|record| {
+        if record.binding.is_some() {
+            record.phase = Phase::Unbinding;
+        }
+    })?;
+    if let (Some(eip), Some(binding)) = (&journal.record().eip, &journal.record().binding) {
+        bind::ask_once_to_unbind(node.cloud()?, &eip.id, binding, deadline)?;
+    }
+    Ok(Ending::Handed)
 }
 
 /// Takes an attachment away and forgets it, unless its EIP is held. A failure stays recorded.
@@ -137,11 +178,7 @@ fn cluster_view(node: &Node, record: &Attachment, deadline: Deadline) -> (Fate, 
 pub fn fate_of(kube: &Kube, record: &Attachment, deadline: Deadline) -> Fate {
     match kube.pod(&record.pod.namespace, &record.pod.name, deadline) {
         Err(error) => Fate::Unknown(Failure::from(error).to_string()),
-        Ok(None) => Fate::Over("the pod is gone"),
-        Ok(Some(pod)) if !pod.is_instance(&record.pod.uid) => Fate::Over("another pod has its name"),
-        Ok(Some(pod)) if pod.finished() => Fate::Over("the pod has finished"),
-        Ok(Some(pod)) if pod.terminating => Fate::Terminating,
-        Ok(Some(_)) => Fate::Wanted,
+        Ok(pod) => Fate::told_by(pod.as_ref(), &record.pod.uid),
     }
 }
 
@@ -165,160 +202,4 @@ pub fn unbind_recorded(cloud: &Cloud, journal: &mut Journal, deadline: Deadline)
         record.binding = None;
         record.published = false;
     })
-}
-
-/// Decides over an unbound attachment and carries the decision out.
-pub fn conclude(
-    node: &Node,
-    journal: &mut Journal,
-    fate: &Fate,
-    pod_eip: Option<PodEip>,
-    deadline: Deadline,
-) -> Result<Ending, Failure> {
-    match fate {
-        Fate::Wanted => return hold(journal, Ending::Held("for the pod's next sandbox".into())),
-        Fate::Unknown(answer) => return hold(journal, Ending::Undecided(answer.clone())),
-        Fate::Terminating | Fate::Over(_) => {}
-    }
-    resolve_intent(node, journal, deadline)?;
-    let record = journal.record().clone();
-    let Some(eip) = &record.eip else { return Ok(Ending::Nothing) };
-    let own = match claim_on(&eip.id, &record, pod_eip.as_ref()) {
-        Claim::Newer => return Ok(Ending::Kept(format!("{} now belongs to a newer pod {}", eip.id, record.pod))),
-        Claim::Lasting(kept) => {
-            publish::unpublish_binding(node.kube()?, kept, deadline)?;
-            let strategy = kept.spec.strategy;
-            return Ok(Ending::Kept(format!("{} stays with PodEIP {} ({strategy})", eip.id, record.pod)));
-        }
-        Claim::Ending(own) => own,
-    };
-    let release = release_recorded(node, journal, deadline)?;
-    if let Some(own) = own {
-        node.kube()?.delete_pod_eip(own, deadline)?;
-    }
-    Ok(match release {
-        Release::Done => Ending::Released(eip.id.clone()),
-        Release::NotOurs => Ending::Kept(format!("{} was named by the pod and is never released", eip.id)),
-    })
-}
-
-/// Whose the EIP of an attachment that ends is, by the PodEIP of its pod's name.
-enum Claim<'a> {
-    /// Another instance of the pod took it over.
-    Newer,
-    /// The PodEIP outlives its pod. What it says now counts, since its strategy can be edited.
-    Lasting(&'a PodEip),
-    /// It ends with the attachment, and so does this PodEIP, if it stands for the EIP.
-    Ending(Option<&'a PodEip>),
-}
-
-fn claim_on<'a>(id: &EipId, record: &Attachment, pod_eip: Option<&'a PodEip>) -> Claim<'a> {
-    match pod_eip.filter(|it| it.spec.allocation_id == *id) {
-        Some(taken) if !is_claim_of(taken, record) && taken.pod_uid().is_some() => Claim::Newer,
-        // A lasting one that is being deleted waits for this.
-        Some(kept) if kept.spec.strategy.lasting() && !kept.deleting => Claim::Lasting(kept),
-        own => Claim::Ending(own),
-    }
-}
-
-/// What ending the attachment would do to its EIP: `release`, `keep`, or just `forget` the record.
-///
-/// # Errors
-/// When the API server does not tell the PodEIP.
-pub fn prospect(kube: &Kube, record: &Attachment, deadline: Deadline) -> Result<&'static str, Failure> {
-    let Some(eip) = &record.eip else {
-        // One may have been bought without an answer.
-        return Ok(if record.allocation.is_some() { "release" } else { "forget" });
-    };
-    if eip.kind == EipKind::Static {
-        return Ok("keep");
-    }
-    let pod_eip = kube.pod_eip(&record.pod.namespace, &record.pod.name, deadline)?;
-    let ending = matches!(claim_on(&eip.id, record, pod_eip.as_ref()), Claim::Ending(_));
-    Ok(if ending { "release" } else { "keep" })
-}
-
-fn hold(journal: &mut Journal, ending: Ending) -> Result<Ending, Failure> {
-    let record = journal.record();
-    // After an answered refusal the generation is kept: the next try needs a token of its own.
-    if record.eip.is_none() && record.allocation.is_none() && record.generation == 0 {
-        return Ok(Ending::Nothing);
-    }
-    if record.eip.is_some() && record.phase != Phase::Held {
-        journal.save(|record| record.phase = Phase::Held)?;
-    }
-    Ok(ending)
-}
-
-/// An intent without an EIP: the allocation may have been carried out and its answer lost. The
-/// owner tags find it; where they were ignored, the same token yields the same EIP again.
-pub fn resolve_intent(node: &Node, journal: &mut Journal, deadline: Deadline) -> Result<(), Failure> {
-    let record = journal.record();
-    if record.eip.is_some() {
-        return Ok(());
-    }
-    let Some(sent) = allocate::recorded(journal)? else { return Ok(()) };
-    let (cloud, cluster) = (node.cloud()?, node.cluster()?);
-    if let Some(eip) = allocate::allocated_before(cloud, cluster, &record.pod, deadline)? {
-        return allocate::adopt(journal, &eip);
-    }
-    match allocate::allocate(cloud, cluster, journal, sent, deadline, &mut Vec::new()) {
-        // Refused for good: then the first call cannot have bought anything either.
-        Err(_) if journal.record().allocation.is_none() => Ok(()),
-        outcome => outcome,
-    }
-}
-
-/// How the release of a recorded EIP ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Release {
-    /// Nothing of it is left in the cloud.
-    Done,
-    /// The user's EIPs are never released.
-    NotOurs,
-}
-
-/// Releases the recorded EIP, which is not bound on our account any more, if it is ours.
-pub fn release_recorded(node: &Node, journal: &mut Journal, deadline: Deadline) -> Result<Release, Failure> {
-    let record = journal.record();
-    let Some(eip) = record.eip.clone().filter(|eip| eip.kind == EipKind::Auto) else { return Ok(Release::NotOurs) };
-    let cloud = node.cloud()?;
-    if record.phase != Phase::Releasing {
-        journal.save(|record| record.phase = Phase::Releasing)?;
-    }
-    if let Some(package) = journal.record().bandwidth_package.clone() {
-        package::leave(cloud, &package, &eip.id, deadline)?;
-    }
-    let settled_by = Deadline::after(bind::READ_LAG);
-    let mut refused: Option<CloudError> = None;
-    loop {
-        let error = match cloud.release_eip(&eip.id, deadline) {
-            Ok(()) => return Ok(Release::Done),
-            Err(error) if error.class() == Class::Conflict => error,
-            // What the cloud said before tells more than a call that came too late to be sent.
-            Err(error) if error.class() == Class::NotSent => return Err(refused.unwrap_or(error).into()),
-            Err(error) => return Err(error.into()),
-        };
-        if settled_by.passed() {
-            make_releasable(cloud, &eip.id, deadline)?;
-        }
-        if !deadline.sleep(RELEASE_PAUSE) {
-            return Err(error.into());
-        }
-        refused = Some(error);
-    }
-}
-
-/// For an EIP of ours that somebody bound elsewhere or put into a bandwidth package: waiting does
-/// not free it.
-fn make_releasable(cloud: &Cloud, id: &EipId, deadline: Deadline) -> Result<(), Failure> {
-    match cloud.eip(id, deadline)? {
-        Some(eip) if eip.status == EipStatus::InUse => Err(Failure::new(
-            Kind::EipUnavailable,
-            format!("{id} is {} by somebody else, so it is not released", bind::whereabouts(&eip)),
-        )
-        .hinting("unbind it there; the next `podeip gc` then releases it")),
-        Some(Eip { bandwidth_package: Some(package), .. }) => package::leave(cloud, &package, id, deadline),
-        _ => Ok(()),
-    }
 }

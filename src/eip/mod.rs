@@ -8,6 +8,7 @@ pub mod allocate;
 pub mod attach;
 pub mod bind;
 pub mod collect;
+pub mod conclude;
 pub mod contest;
 pub mod detach;
 pub mod failure;

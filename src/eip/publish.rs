@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::cloud::Eip;
 use crate::deadline::Deadline;
 use crate::eip::failure::{Failure, Kind};
@@ -16,6 +18,9 @@ pub const READINESS_GATE: &str = "k8s.aliyun.com/eip";
 
 /// Writers of one PodEIP are few, so a conflict is over with the next try.
 const CLAIM_TRIES: u32 = 4;
+
+/// Between two looks at a PodEIP that is being deleted. Its EIP is released within seconds.
+const DELETION_POLL: Duration = Duration::from_millis(300);
 
 /// The events of one outcome are worth a moment in all, not the verb's time.
 const EVENT_TIME: Duration = Duration::from_secs(2);
@@ -36,9 +41,12 @@ const ENI_KEY: &str = "network.alibabacloud.com/allocated-eni-id";
 ///
 /// `existing` is the PodEIP as it was seen last; another writer may have changed it meanwhile.
 ///
+/// A PodEIP of an earlier instance that is being deleted is waited for: it goes as soon as its EIP is
+/// released.
+///
 /// # Errors
-/// [`Kind::TryAgain`] when a PodEIP of that name is being deleted (it must be gone first), or was
-/// taken over by another instance of the pod.
+/// [`Kind::TryAgain`] when such a PodEIP stays, or when this one was taken over by another instance
+/// of the pod.
 pub fn claim(
     kube: &Kube,
     pod: &Pod,
@@ -54,7 +62,11 @@ pub fn claim(
         let written = match &seen {
             None => kube.create_pod_eip(&new_pod_eip(record, &spec, &marks), deadline),
             Some(own) if is_claim_of(own, record) && (own.deleting || own.spec == spec) => return Ok(own.clone()),
-            Some(going) if going.deleting => return Err(still_held(record, going)),
+            Some(going) if going.deleting => {
+                await_deletion(kube, record, going, deadline)?;
+                seen = None;
+                continue;
+            }
             Some(current) => kube.update_pod_eip_spec(current, &spec, &marks, deadline),
         };
         match written {
@@ -74,6 +86,18 @@ pub fn claim(
         }
     }
     Err(Failure::new(Kind::TryAgain, format!("PodEIP {} kept changing while it was written", record.pod)))
+}
+
+fn await_deletion(kube: &Kube, record: &Attachment, going: &PodEip, deadline: Deadline) -> Result<(), Failure> {
+    loop {
+        let found = kube.pod_eip(&going.namespace, &going.name, deadline)?;
+        if found.is_none_or(|found| found.uid != going.uid) {
+            return Ok(());
+        }
+        if !deadline.sleep(DELETION_POLL) {
+            return Err(still_held(record, going));
+        }
+    }
 }
 
 fn new_pod_eip(record: &Attachment, spec: &PodEipSpec, marks: &BTreeMap<&str, Option<&str>>) -> NewPodEip {
@@ -119,7 +143,7 @@ pub fn publish(
     let Some(address) = eip.address.map(|address| address.to_string()) else {
         return Err(Failure::new(Kind::TryAgain, format!("the cloud does not show the address of {}", eip.id)));
     };
-    kube.patch_pod_eip_status(pod_eip, &status_of(eip, binding), deadline)?;
+    kube.patch_pod_eip_status(pod_eip, &status_of(eip, binding, kube.now()), deadline)?;
     let mut keys: BTreeMap<&str, Option<&str>> = BTreeMap::new();
     keys.extend(ADDRESS_KEYS.map(|key| (key, Some(address.as_str()))));
     keys.extend(ID_KEYS.map(|key| (key, Some(eip.id.as_str()))));
@@ -137,7 +161,7 @@ pub fn publish(
     Ok(())
 }
 
-fn status_of(eip: &Eip, binding: &Binding) -> PodEipStatus {
+fn status_of(eip: &Eip, binding: &Binding, now: Timestamp) -> PodEipStatus {
     PodEipStatus {
         network_interface_id: Some(binding.eni.clone()),
         private_ip_address: Some(binding.private_ip),
@@ -149,7 +173,7 @@ fn status_of(eip: &Eip, binding: &Binding) -> PodEipStatus {
         public_ip_address_pool_id: eip.public_ip_address_pool_id.clone(),
         bandwidth_package_id: eip.bandwidth_package.clone(),
         status: Some("InUse".into()),
-        pod_last_seen: Some(jiff::Timestamp::now()),
+        pod_last_seen: Some(now),
     }
 }
 
@@ -171,13 +195,16 @@ pub fn withdraw(kube: &Kube, record: &Attachment, claim: Option<&PodEip>, deadli
     }
 }
 
-/// Marks a PodEIP that outlives its pod as unbound.
-pub fn unpublish_binding(kube: &Kube, pod_eip: &PodEip, deadline: Deadline) -> Result<(), Failure> {
+/// Marks a PodEIP that outlives its pod as unbound. `seen` says that the pod still stands, so that
+/// its time to live counts from now; otherwise it counts from when the pod was seen last.
+pub fn unpublish_binding(kube: &Kube, pod_eip: &PodEip, seen: bool, deadline: Deadline) -> Result<(), Failure> {
+    let before = pod_eip.status.clone().unwrap_or_default();
     let status = PodEipStatus {
         network_interface_id: None,
         private_ip_address: None,
         status: Some("Available".into()),
-        ..pod_eip.status.clone().unwrap_or_default()
+        pod_last_seen: if seen { Some(kube.now()) } else { before.pod_last_seen },
+        ..before
     };
     Ok(kube.patch_pod_eip_status(pod_eip, &status, deadline)?)
 }

@@ -1,6 +1,7 @@
 //! What is to be done about one attachment, decided from facts alone.
 
 use crate::eip::detach::Fate;
+use crate::net;
 use crate::state::format::{Attachment, Phase};
 
 /// The decision, with its reason in plain words.
@@ -10,14 +11,29 @@ pub enum Plan {
     Leave(String),
     /// A verb was interrupted, but the pod lives: unbind and hold the EIP for it.
     UnbindAndHold(String),
+    /// The EIP was taken off a running pod, and putting it back was interrupted: go on with that.
+    Rebind(String),
     /// The pod is over: unbind, and release or keep.
     End(String),
+}
+
+/// Whether the sandbox of `record` stands, as far as this node can tell. A record that was rebuilt
+/// from the cluster does not know its sandbox; only its pod tells then.
+pub fn sandbox_alive(record: &Attachment) -> bool {
+    record.netns.is_empty() || net::netns_exists(&record.netns)
+}
+
+/// Whether a running sandbox has its EIP, as far as the record says.
+pub fn is_served(record: &Attachment) -> bool {
+    record.phase == Phase::Bound && record.published
 }
 
 /// Decides for `record`, whose pod has `fate`; `sandbox_alive` says whether its netns still stands.
 /// No verb of the pod is running.
 pub fn plan(record: &Attachment, fate: &Fate, sandbox_alive: bool) -> Plan {
-    let served = record.phase == Phase::Bound && record.published;
+    let served = is_served(record);
+    // ADD starts with `published` off, so this was bound and shown to the pod once.
+    let rebinding = record.phase == Phase::Binding && record.published;
     match fate {
         Fate::Over(reason) => Plan::End((*reason).into()),
         Fate::Terminating if served && sandbox_alive => Plan::Leave("the pod is terminating; its DEL will come".into()),
@@ -28,6 +44,7 @@ pub fn plan(record: &Attachment, fate: &Fate, sandbox_alive: bool) -> Plan {
         Fate::Unknown(_) => Plan::Leave("the API server did not say what became of the pod".into()),
         Fate::Wanted if served && sandbox_alive => Plan::Leave("in use".into()),
         Fate::Wanted if served => Plan::UnbindAndHold("its sandbox is gone".into()),
+        Fate::Wanted if rebinding && sandbox_alive => Plan::Rebind("putting it back was interrupted".into()),
         Fate::Wanted if record.binding.is_some() => {
             Plan::UnbindAndHold(format!("interrupted in phase {:?}", record.phase))
         }
@@ -55,6 +72,7 @@ mod tests {
         match plan {
             Plan::Leave(_) => "leave",
             Plan::UnbindAndHold(_) => "hold",
+            Plan::Rebind(_) => "rebind",
             Plan::End(_) => "end",
         }
     }
@@ -75,6 +93,8 @@ mod tests {
         assert_eq!(of(Phase::Bound, true, true, false), "hold");
         assert_eq!(of(Phase::Bound, true, false, true), "hold");
         assert_eq!(of(Phase::Binding, true, false, true), "hold");
+        assert_eq!(of(Phase::Binding, true, true, true), "rebind");
+        assert_eq!(of(Phase::Binding, true, true, false), "hold");
         assert_eq!(of(Phase::Unbinding, true, false, false), "hold");
         assert_eq!(of(Phase::Held, false, false, false), "leave");
         assert_eq!(of(Phase::Intent, false, false, false), "leave");

@@ -177,7 +177,8 @@ pub fn del(called: &Called) -> Result<(), Failure> {
         let timeout = node.settings.del_timeout;
         let verb = Deadline::after(timeout);
         let work = verb.keeping(TELL_TIME.min(timeout / 4));
-        detach::detach(&node, called.container_id, called.ifname, work).inspect_err(|failure| {
+        let end = if store.agent_alive() { detach::hand_to_agent } else { detach::detach };
+        end(&node, called.container_id, called.ifname, work).inspect_err(|failure| {
             if let Ok(kube) = node.kube() {
                 tell(kube, &record.pod.namespace, &record.pod.name, "EIPUnbindFailed", failure, verb);
             }

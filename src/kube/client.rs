@@ -1,13 +1,16 @@
 //! The client: sending a call until it is answered, and reading lists page by page.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
+use super::clock::ServerClock;
 use super::error::{KubeError, Refusal};
 use super::kubeconfig::{self, KubeconfigError};
+use super::pace::Pace;
 use super::request::{Operation, Request, Verb};
 use super::token::Token;
 use crate::deadline::Deadline;
@@ -37,6 +40,8 @@ pub struct Kube {
     server: String,
     http: Http,
     token: Option<Token>,
+    clock: ServerClock,
+    pace: Option<Pace>,
 }
 
 impl Kube {
@@ -48,7 +53,17 @@ impl Kube {
         let found = kubeconfig::load(path)?;
         let http = Http::new(found.trust, found.identity)
             .map_err(|cause| KubeconfigError::Identity { path: path.into(), cause })?;
-        Ok(Kube { server: found.server, http, token: found.token })
+        Ok(Kube { server: found.server, http, token: found.token, clock: ServerClock::default(), pace: None })
+    }
+
+    /// The same client, asking no more than `qps` times a second once a burst is used up.
+    pub fn paced(self, qps: f64, burst: u32) -> Kube {
+        Kube { pace: Some(Pace::new(qps, burst)), ..self }
+    }
+
+    /// The API server's time, as far as its answers have told it.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// The API server's address, for people.
@@ -108,6 +123,9 @@ impl Kube {
             headers: &headers,
             body: body.as_ref().map(|(content_type, text)| (*content_type, text.as_bytes())),
         };
+        if let Some(pace) = &self.pace {
+            deadline.sleep(pace.place(Instant::now()));
+        }
         let patience = if request.operation.verb == Verb::List { LIST_TRY_TIMEOUT } else { TRY_TIMEOUT };
         let answer = self.http.send(&call, deadline.within(patience)).map_err(|cause| KubeError::NoAnswer {
             operation: operation(),
@@ -115,6 +133,7 @@ impl Kube {
             tries,
             cause,
         })?;
+        self.clock.heard(answer.date.as_deref());
         if !(200..300).contains(&answer.status) {
             let mut refusal = Box::new(Refusal::from_answer(&answer));
             token.into_iter().for_each(|token| refusal.hide(token));
@@ -154,7 +173,7 @@ impl Kube {
         query: &[(&'static str, String)],
         limit: u32,
         deadline: Deadline,
-        decode: impl Fn(Value) -> Result<T, serde_json::Error>,
+        decode: impl Fn(&str) -> Result<T, serde_json::Error>,
     ) -> Result<Vec<T>, KubeError> {
         let mut objects = Vec::new();
         let mut request = Request::read(operation);
@@ -176,7 +195,7 @@ impl Kube {
                 other => other?,
             };
             for item in page.items.unwrap_or_default() {
-                match decode(item) {
+                match decode(item.get()) {
                     Ok(object) => objects.push(object),
                     Err(cause) => log::warn!("{}: an object is left out: {cause}", request.operation),
                 }
@@ -192,7 +211,8 @@ impl Kube {
 #[derive(Deserialize)]
 struct WirePage {
     metadata: Option<WirePageMeta>,
-    items: Option<Vec<Value>>,
+    /// Kept as text until each is decoded: a page of pods as values would be several times its size.
+    items: Option<Vec<Box<RawValue>>>,
 }
 
 #[derive(Deserialize)]

@@ -122,9 +122,9 @@ impl KubeError {
                 ),
                 403 if !refusal.message.contains("being terminated") => Some(missing_rule(operation)),
                 404 if refusal.object_absent() => None,
-                404 if operation.resource.group().is_empty() => Some(NOT_AN_API_SERVER.into()),
+                404 if operation.resource.is_built_in() => Some(NOT_AN_API_SERVER.into()),
                 404 => Some(format!(
-                    "the CustomResourceDefinition podeips.{} is not installed; Terway and ack-extend-network-controller bring it",
+                    "the CustomResourceDefinition podeips.{} is not installed; apply podeip's install/podeip-crd.yaml",
                     operation.resource.group()
                 )),
                 _ => None,
@@ -277,7 +277,7 @@ mod tests {
     use super::*;
 
     fn refused(resource: Resource, status: u16, body: &str) -> KubeError {
-        let answer = Answer { status, body: body.as_bytes().to_vec() };
+        let answer = Answer { status, date: None, body: body.as_bytes().to_vec() };
         KubeError::Refused {
             operation: Box::new(Operation::on(Verb::Patch, resource, "shop", "web-0")),
             refusal: Box::new(Refusal::from_answer(&answer)),

@@ -59,7 +59,7 @@ impl Kube {
     /// `lastTimestamp` of the event that is there.
     pub fn record_event(&self, regarding: &ObjectRef, event: &Event, deadline: Deadline) -> Result<(), KubeError> {
         let name = event_name(regarding, event);
-        let body = event_object(regarding, event, &name, Timestamp::now());
+        let body = event_object(regarding, event, &name, self.now());
         let operation = |verb| Operation::on(verb, Resource::Events, &regarding.namespace, &name);
         let creation = Request::write(operation(Verb::Create), Format::Json, body);
         let mut tries = 0;
@@ -72,7 +72,7 @@ impl Kube {
             let decode = |body: &[u8]| serde_json::from_slice::<WireEvent>(body);
             // It may expire between the two calls; then it is created after all.
             let Some(known) = self.find(operation(Verb::Get), deadline, decode)? else { continue };
-            let count = count_patch(&known, Timestamp::now());
+            let count = count_patch(&known, self.now());
             match self.command(&Request::write(operation(Verb::Patch), Format::MergePatch, count), deadline) {
                 Err(moved) if tries < COUNT_TRIES && (moved.is_conflict() || moved.is_not_found()) => {}
                 other => return other,

@@ -6,9 +6,12 @@
 //! repeated until the deadline when the API server did not answer or said that it could not.
 
 mod client;
+mod clock;
 mod error;
 mod event;
 mod kubeconfig;
+mod lease;
+mod pace;
 mod pod;
 mod podeip;
 mod podeip_calls;
@@ -24,6 +27,7 @@ pub use client::Kube;
 pub use error::{KubeError, Refusal};
 pub use event::{Event, ObjectRef};
 pub use kubeconfig::KubeconfigError;
+pub use lease::{Holding, Lease};
 pub use pod::{Owner, Pod, PodCondition};
 pub use podeip::{FINALIZER, NODE_ANNOTATION, NewPodEip, POD_UID_ANNOTATION, PodEip, PodEipSpec, PodEipStatus};
 pub use request::{Operation, Resource, Verb};

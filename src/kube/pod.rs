@@ -154,7 +154,7 @@ impl Kube {
     /// All pods bound to `node`, in every phase.
     pub fn pods_of_node(&self, node: &str, deadline: Deadline) -> Result<Vec<Pod>, KubeError> {
         let selector = [("fieldSelector", format!("spec.nodeName={node}"))];
-        let decode = |item| serde_json::from_value::<WirePod>(item).map(Pod::from);
+        let decode = |item: &str| serde_json::from_str::<WirePod>(item).map(Pod::from);
         self.list(Operation::list(Resource::Pods, None), &selector, PODS_PER_PAGE, deadline, decode)
     }
 
@@ -183,7 +183,7 @@ impl Kube {
     pub fn set_pod_condition(&self, pod: &Pod, condition: &PodCondition, deadline: Deadline) -> Result<(), KubeError> {
         let operation = Operation::on(Verb::Patch, Resource::PodStatus, &pod.namespace, &pod.name);
         // A merge patch would replace the whole list; the strategic one merges it by type.
-        let body = condition_patch(pod, condition, Timestamp::now());
+        let body = condition_patch(pod, condition, self.now());
         self.command(&Request::write(operation, Format::StrategicPatch, body), deadline)
     }
 }

@@ -32,7 +32,7 @@ impl Kube {
     /// All PodEIPs of a namespace or of the cluster, whoever made them.
     pub fn pod_eips(&self, namespace: Option<&str>, deadline: Deadline) -> Result<Vec<PodEip>, KubeError> {
         let operation = Operation::list(Resource::PodEips, namespace);
-        self.list(operation, &[], POD_EIPS_PER_PAGE, deadline, serde_json::from_value)
+        self.list(operation, &[], POD_EIPS_PER_PAGE, deadline, |item| serde_json::from_str(item))
     }
 
     /// Creates a PodEIP with our finalizer.
@@ -126,17 +126,16 @@ impl Kube {
         self.call(&request, deadline, |body| serde_json::from_slice(body))
     }
 
-    /// Deletes the PodEIP that `current` shows and takes our finalizer off, in that order: a
-    /// process that dies between the two leaves an object that is being deleted, and the next
-    /// call goes on from there. Call it when the EIP has been dealt with. Already gone, also
-    /// when another object has taken the name, is success.
+    /// Marks the PodEIP that `current` shows as being deleted. From then on no pod takes it over,
+    /// and it stays until [`Kube::finish_pod_eip_deletion`]: between the two its EIP can be dealt
+    /// with. `None`: it is gone already, also when another object has taken the name.
     ///
     /// # Errors
     /// [`KubeError::is_conflict`] when the object changed since `current` was read; it then still
     /// stands, because a pod may have taken it over.
-    pub fn delete_pod_eip(&self, current: &PodEip, deadline: Deadline) -> Result<(), KubeError> {
+    pub fn begin_pod_eip_deletion(&self, current: &PodEip, deadline: Deadline) -> Result<Option<PodEip>, KubeError> {
         if current.deleting {
-            return self.clear_finalizer(current.clone(), deadline);
+            return Ok(Some(current.clone()));
         }
         let operation = on(current, Verb::Delete, Resource::PodEips);
         let body = json!({
@@ -146,19 +145,32 @@ impl Kube {
         });
         let refused = match self.command(&Request::write(operation.clone(), Format::Json, body), deadline) {
             Ok(()) => None,
-            Err(absent) if absent.status() == Some(404) => return Ok(()),
+            Err(absent) if absent.status() == Some(404) => return Ok(None),
             // Perhaps an earlier try of ours marked it and its answer was lost.
             Err(moved) if moved.is_conflict() => Some(moved),
             Err(failure) => return Err(failure),
         };
         match self.same_claim(current, deadline)? {
-            None => Ok(()),
-            Some(doomed) if doomed.deleting => self.clear_finalizer(doomed, deadline),
+            None => Ok(None),
+            Some(doomed) if doomed.deleting => Ok(Some(doomed)),
             Some(_) => Err(refused.unwrap_or_else(|| superseded(&operation, "it is not being deleted"))),
         }
     }
 
-    fn clear_finalizer(&self, mut doomed: PodEip, deadline: Deadline) -> Result<(), KubeError> {
+    /// Deletes a PodEIP that stands for no EIP of ours.
+    ///
+    /// # Errors
+    /// As [`Kube::begin_pod_eip_deletion`].
+    pub fn delete_pod_eip(&self, current: &PodEip, deadline: Deadline) -> Result<(), KubeError> {
+        match self.begin_pod_eip_deletion(current, deadline)? {
+            Some(doomed) => self.finish_pod_eip_deletion(doomed, deadline),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes our finalizer off a PodEIP that is being deleted, when its EIP has been dealt with.
+    /// Already gone is success.
+    pub fn finish_pod_eip_deletion(&self, mut doomed: PodEip, deadline: Deadline) -> Result<(), KubeError> {
         let mut tries = 0;
         while doomed.has_finalizer() {
             tries += 1;

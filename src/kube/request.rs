@@ -49,6 +49,7 @@ pub enum Resource {
     Events,
     PodEips,
     PodEipStatus,
+    Leases,
 }
 
 impl Resource {
@@ -57,13 +58,20 @@ impl Resource {
         match self {
             Resource::Pods | Resource::PodStatus | Resource::Events => "",
             Resource::PodEips | Resource::PodEipStatus => "alibabacloud.com",
+            Resource::Leases => "coordination.k8s.io",
         }
+    }
+
+    /// Whether every API server serves it, without a CustomResourceDefinition.
+    pub(super) fn is_built_in(self) -> bool {
+        self.group() != "alibabacloud.com"
     }
 
     fn root(self) -> &'static str {
         match self {
             Resource::Pods | Resource::PodStatus | Resource::Events => "/api/v1",
             Resource::PodEips | Resource::PodEipStatus => "/apis/alibabacloud.com/v1beta1",
+            Resource::Leases => "/apis/coordination.k8s.io/v1",
         }
     }
 }
@@ -76,6 +84,7 @@ impl fmt::Display for Resource {
             Resource::Events => "events",
             Resource::PodEips => "podeips",
             Resource::PodEipStatus => "podeips/status",
+            Resource::Leases => "leases",
         })
     }
 }

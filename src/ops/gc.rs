@@ -84,6 +84,8 @@ fn done(what: &Ending, why: &str) -> (String, String) {
     match what {
         Ending::Held(until) => ("held".into(), format!("{why}; unbound and held {until}")),
         Ending::Undecided(answer) => ("held".into(), format!("{why}; {answer}")),
+        Ending::Bound => ("bound".into(), why.into()),
+        Ending::Handed => ("unbinding".into(), why.into()),
         Ending::Kept(reason) => ("kept".into(), format!("{why}; {reason}")),
         Ending::Released(_) => ("released".into(), why.into()),
         Ending::Nothing => ("forgotten".into(), format!("{why}; it had no EIP")),

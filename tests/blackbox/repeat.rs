@@ -311,26 +311,26 @@ fn del_of_the_old_sandbox_comes_after_add_of_the_new_one() {
 }
 
 /// `kubectl delete pod --force` on a StatefulSet's pod: the next one of that name starts elsewhere on
-/// the node while the old sandbox still runs.
+/// the node while the old sandbox still runs. It takes the EIP along, and the late DEL leaves it there.
 #[test]
-fn a_forced_successor_has_an_eip_of_its_own() {
-    for late_twice in [false, true] {
-        let stage = Stage::added(Case::Plain);
-        let old = stage.scene.ours().remove(0);
-        stage.scene.delete_pod(&stage.pod);
-        let new = stage.successor().at(OTHER_ADDRESS);
-        stage.add(&new);
-        let eip = stage.assert_bound(&new);
-        assert_ne!(eip.id, old.id);
-        assert_eq!(stage.scene.on(stage.pod.ip)[0].id, old.id, "the old sandbox still runs");
-        stage.scene.del(&stage.pod);
-        if late_twice {
-            stage.scene.del(&stage.pod.without_netns());
+fn a_forced_successor_takes_the_eip_along() {
+    for case in [Case::Plain, Case::Lasting] {
+        for late_twice in [false, true] {
+            let stage = Stage::added(case);
+            stage.scene.delete_pod(&stage.pod);
+            let new = stage.successor().at(OTHER_ADDRESS);
+            stage.add(&new);
+            stage.assert_bound(&new);
+            assert_eq!(stage.scene.ever_ours().len(), 1, "nothing is bought");
+            assert!(stage.scene.on(stage.pod.ip).is_empty());
+            assert_eq!(stage.scene.events(&new, "EIPTakenOver").len(), 1);
+            stage.scene.del(&stage.pod);
+            if late_twice {
+                stage.scene.del(&stage.pod.without_netns());
+            }
+            stage.assert_served(&new);
+            stage.finish(&new);
         }
-        assert_eq!(stage.assert_bound(&new).id, eip.id);
-        let left: Vec<String> = stage.scene.ours().into_iter().map(|eip| eip.id).collect();
-        assert_eq!(left, [eip.id], "{}", stage.scene.log());
-        stage.finish(&new);
     }
 }
 
@@ -345,22 +345,6 @@ fn a_forced_successor_and_the_old_del_at_once() {
     let eip = stage.assert_bound(&new);
     let left: Vec<String> = stage.scene.ours().into_iter().map(|eip| eip.id).collect();
     assert_eq!(left, [eip.id], "{}", stage.scene.log());
-    stage.finish(&new);
-}
-
-/// The same where the EIP outlives the pod: the successor takes it along, the late DEL leaves it there.
-#[test]
-fn a_forced_successor_takes_a_lasting_eip_along() {
-    let stage = Stage::added(Case::Lasting);
-    stage.scene.delete_pod(&stage.pod);
-    let new = stage.successor().at(OTHER_ADDRESS);
-    stage.add(&new);
-    stage.assert_bound(&new);
-    assert_eq!(stage.scene.ever_ours().len(), 1);
-    assert!(stage.scene.on(stage.pod.ip).is_empty());
-    stage.scene.del(&stage.pod);
-    stage.scene.del(&stage.pod.without_netns());
-    stage.assert_served(&new);
     stage.finish(&new);
 }
 
