@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use hyper::header::DATE;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use crate::calls::ServiceKind;
+use crate::clock::Clock;
 use crate::exchange::{Request, Service};
 use crate::outgoing::{Flushed, Outgoing, Reporting};
 use crate::passage::{Passage, Verdict};
@@ -44,6 +46,8 @@ pub(crate) struct Hosted {
     pub service: Arc<dyn Service>,
     /// Log, faults and gates; `None` for the control endpoint.
     pub watched: Option<(ServiceKind, Passage)>,
+    /// The clock whose time the header `Date` tells; without one it is the machine's.
+    pub dated_by: Option<Clock>,
 }
 
 /// A listening server. It keeps its port while it is down.
@@ -177,7 +181,12 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, hosted: Hosted, cert
     let io = TokioIo::new(Reporting::new(stream, flushed.clone()));
     let answer = service_fn(|incoming| {
         let (hosted, flushed) = (hosted.clone(), flushed.clone());
-        async move { respond(read(incoming, certified).await?, hosted, connection, flushed).await }
+        async move {
+            let clock = hosted.dated_by.clone();
+            let mut response = respond(read(incoming, certified).await?, hosted, connection, flushed).await?;
+            clock.iter().for_each(|clock| date(&mut response, clock));
+            Ok::<_, io::Error>(response)
+        }
     });
     // The error is the client's end of the connection, or a cut that was ordered.
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, answer).await;
@@ -206,6 +215,13 @@ async fn respond(
             unreachable!("this future is dropped when the client closes the connection")
         }
     }
+}
+
+/// hyper adds the machine's time only where no `Date` is.
+fn date(response: &mut hyper::Response<Outgoing>, clock: &Clock) {
+    let now = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&clock.now());
+    let now = now.expect("the world's year is between 0 and 9999");
+    response.headers_mut().insert(DATE, now.try_into().expect("a date is plain ASCII"));
 }
 
 async fn read(incoming: hyper::Request<Incoming>, certified: bool) -> Result<Request, io::Error> {

@@ -156,7 +156,7 @@ impl World {
     pub fn metadata_of(&mut self, instance: &str) -> anyhow::Result<String> {
         let service: Arc<dyn Service> = Arc::new(Metadata::new(self.cloud.clone(), instance));
         let passage = Passage { calls: self.calls.clone(), faults: self.faults.clone() };
-        let hosted = Hosted { service, watched: Some((ServiceKind::Metadata, passage)) };
+        let hosted = Hosted { service, watched: Some((ServiceKind::Metadata, passage)), dated_by: None };
         let server = Server::start(self.runtime().handle(), self.host, 0, None, hosted)?;
         let url = server.url();
         self.more.push(server);
@@ -176,7 +176,7 @@ impl World {
             self.kube.clone(),
             self.servers.clone(),
         );
-        let hosted = Hosted { service: Arc::new(control), watched: None };
+        let hosted = Hosted { service: Arc::new(control), watched: None, dated_by: None };
         let server = Server::start(self.runtime().handle(), self.host, self.control_port, None, hosted)
             .context("starting the control endpoint")?;
         let url = server.url();
@@ -241,7 +241,9 @@ impl Start<'_> {
             _ if options.cloud_tls => Some(self.certificates.server_config(false)?),
             _ => None,
         };
-        let hosted = Hosted { service, watched: Some((kind, self.passage.clone())) };
+        // Clients take the API server's Date for the time that all nodes share.
+        let dated_by = (kind == ServiceKind::Kube).then(|| options.clock.clone());
+        let hosted = Hosted { service, watched: Some((kind, self.passage.clone())), dated_by };
         Ok(Server::start(self.runtime.handle(), options.host(), port, tls, hosted)?)
     }
 }

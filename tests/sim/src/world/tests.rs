@@ -1,5 +1,7 @@
 //! The world over real connections: faults, gates, TLS, taking down, and the control endpoint.
 
+mod date;
+
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Instant;
