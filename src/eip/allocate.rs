@@ -15,6 +15,10 @@ use crate::state::format::{AttachedEip, Phase};
 /// Pause after the cloud said that too many purchases of this account overlap.
 const CONFLICT_PAUSE: Duration = Duration::from_secs(1);
 
+/// As the API counts characters.
+pub(super) const LONGEST_NAME: usize = 128;
+pub(super) const LONGEST_DESCRIPTION: usize = 256;
+
 /// The parameters of an allocation for `pod`, owner tags included.
 pub fn allocation(parameters: &Parameters, cluster: &str, pod: &PodRef, node: &str) -> Allocation {
     let mut tags = owner::tags(cluster, pod, node);
@@ -176,15 +180,15 @@ fn plain_texts(sent: &Allocation, error: &CloudError) -> Option<Allocation> {
         return None;
     }
     let plain = Allocation {
-        name: sent.name.as_deref().map(|text| plain_text(text, 128)),
-        description: sent.description.as_deref().map(|text| plain_text(text, 256)),
+        name: sent.name.as_deref().map(|text| plain_text(text, LONGEST_NAME)),
+        description: sent.description.as_deref().map(|text| plain_text(text, LONGEST_DESCRIPTION)),
         ..sent.clone()
     };
     (plain != *sent).then_some(plain)
 }
 
 /// A letter first, then letters, digits, `.`, `_` and `-`; 2 to `longest` characters.
-fn plain_text(text: &str, longest: usize) -> String {
+pub(super) fn plain_text(text: &str, longest: usize) -> String {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     let mut plain: String = text.chars().map(|c| if allowed(c) { c } else { '-' }).collect();
     if !plain.starts_with(|c: char| c.is_ascii_alphabetic()) {

@@ -276,6 +276,15 @@ pub fn ask_once_to_unbind(cloud: &Cloud, id: &EipId, binding: &Binding, deadline
     Ok(())
 }
 
+/// Asks to put `id` on `binding` and waits for nothing. A state that does not allow it now is no
+/// error: the next look tells.
+pub fn ask_once_to_bind(cloud: &Cloud, id: &EipId, binding: &Binding, deadline: Deadline) -> Result<(), Failure> {
+    match cloud.associate_eip(id, &binding.eni, binding.private_ip, &ClientToken::random(), deadline) {
+        Err(error) if error.class() != Class::Conflict => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
 /// Waits after a call that detaches `seen` from its holder until the cloud does not show it there
 /// any more. A detachment without effect is given up soon: the caller looks again.
 ///

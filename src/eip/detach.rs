@@ -122,6 +122,11 @@ pub fn hand_to_agent(
 /// Takes an attachment away and forgets it, unless its EIP is held. A failure stays recorded.
 pub fn end(node: &Node, mut journal: Journal, deadline: Deadline) -> Result<Ending, Failure> {
     let outcome = take_away(node, &mut journal, deadline);
+    close(journal, outcome)
+}
+
+/// Has the record say how ending its attachment went.
+pub fn close(mut journal: Journal, outcome: Result<Ending, Failure>) -> Result<Ending, Failure> {
     match &outcome {
         Ok(Ending::Held(_) | Ending::Undecided(_)) => {}
         Ok(_) => journal.forget()?,
@@ -197,6 +202,11 @@ pub fn unbind_recorded(cloud: &Cloud, journal: &mut Journal, deadline: Deadline)
         Unbound::Free | Unbound::Gone => {}
         Unbound::Elsewhere(place) => log::warn!("{} was not unbound, because it is {place}", eip.id),
     }
+    mark_unbound(journal)
+}
+
+/// Nothing of this attachment is bound any more.
+pub fn mark_unbound(journal: &mut Journal) -> Result<(), Failure> {
     journal.save(|record| {
         record.phase = Phase::Held;
         record.binding = None;

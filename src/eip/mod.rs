@@ -5,6 +5,7 @@
 //! with the cloud and [`publish`] those with the cluster.
 
 pub mod allocate;
+pub mod at_once;
 pub mod attach;
 pub mod bind;
 pub mod collect;
@@ -23,4 +24,6 @@ pub mod reconcile;
 pub mod request;
 pub mod sandbox;
 pub mod surroundings;
+pub mod sweep;
+pub mod upkeep;
 pub mod verbs;

@@ -26,6 +26,9 @@ pub struct Node {
     pub settings: Settings,
     pub store: Store,
     kubeconfig: PathBuf,
+    /// Whether the API server is asked no faster than the settings allow: a verb asks a few times
+    /// and ends, an agent asks for ever.
+    paced: bool,
     cloud: OnceLock<Cloud>,
     kube: OnceLock<Kube>,
 }
@@ -37,7 +40,13 @@ impl Node {
     }
 
     pub fn with(settings: Settings, store: Store, kubeconfig: &Path) -> Self {
-        Self { settings, store, kubeconfig: kubeconfig.to_path_buf(), cloud: OnceLock::new(), kube: OnceLock::new() }
+        let kubeconfig = kubeconfig.to_path_buf();
+        Self { settings, store, kubeconfig, paced: false, cloud: OnceLock::new(), kube: OnceLock::new() }
+    }
+
+    /// The same node for a process that stays.
+    pub fn paced(self) -> Self {
+        Self { paced: true, ..self }
     }
 
     /// How long finishing one pod's interrupted attachment may take. It must outlast the doubt about
@@ -70,7 +79,10 @@ impl Node {
         if let Some(kube) = self.kube.get() {
             return Ok(kube);
         }
-        let kube = Kube::from_kubeconfig(&self.kubeconfig)?;
+        let mut kube = Kube::from_kubeconfig(&self.kubeconfig)?;
+        if self.paced {
+            kube = kube.paced(self.settings.kube_client_qps, self.settings.kube_client_burst);
+        }
         Ok(self.kube.get_or_init(|| kube))
     }
 }

@@ -29,26 +29,36 @@ pub fn join_wished(
         return Ok(());
     }
     journal.save(|record| record.bandwidth_package = Some(package.clone()))?;
+    let Some(other) = join(cloud, package, &eip.id, deadline)? else { return Ok(()) };
+    notices.push(Notice {
+        reason: "EIPInOtherPackage",
+        message: format!("{} stays in bandwidth package {other}; the pod asks for {package}", eip.id),
+        warning: true,
+    });
+    journal.save(|record| record.bandwidth_package = Some(other))
+}
+
+/// Puts the EIP into the package. The result is the other package that it is in already, if any.
+pub fn join(
+    cloud: &Cloud,
+    package: &BandwidthPackageId,
+    eip: &EipId,
+    deadline: Deadline,
+) -> Result<Option<BandwidthPackageId>, Failure> {
     let visible_by = Deadline::after(READ_LAG);
     loop {
-        match cloud.join_bandwidth_package(package, &eip.id, &ClientToken::random(), deadline) {
-            Ok(()) => return Ok(()),
+        match cloud.join_bandwidth_package(package, eip, &ClientToken::random(), deadline) {
+            Ok(()) => return Ok(None),
             Err(error) if error.class() == Class::Conflict && deadline.sleep(CONFLICT_PAUSE) => {}
             // Not visible yet, or gone: binding it tells.
             Err(error) if error.class() == Class::Gone => {
                 if visible_by.passed() || !deadline.sleep(CONFLICT_PAUSE) {
-                    return Ok(());
+                    return Ok(None);
                 }
             }
             Err(error) if error.class() == Class::AlreadyInPackage => {
-                let Some(seen) = cloud.eip(&eip.id, deadline)? else { return Ok(()) };
-                let Some(other) = seen.bandwidth_package.filter(|other| other != package) else { return Ok(()) };
-                notices.push(Notice {
-                    reason: "EIPInOtherPackage",
-                    message: format!("{} stays in bandwidth package {other}; the pod asks for {package}", eip.id),
-                    warning: true,
-                });
-                return journal.save(|record| record.bandwidth_package = Some(other));
+                let seen = cloud.eip(eip, deadline)?;
+                return Ok(seen.and_then(|seen| seen.bandwidth_package).filter(|other| other != package));
             }
             Err(error) if error.class() == Class::TargetGone => {
                 let refused = Failure { kind: Kind::CloudRefused, ..error.into() };

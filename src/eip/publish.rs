@@ -9,7 +9,7 @@ use crate::cloud::Eip;
 use crate::deadline::Deadline;
 use crate::eip::failure::{Failure, Kind};
 use crate::eip::request::Notice;
-use crate::kube::{self, Event, Kube, NewPodEip, Pod, PodCondition, PodEip, PodEipSpec, PodEipStatus};
+use crate::kube::{self, Event, Kube, NewPodEip, ObjectRef, Pod, PodCondition, PodEip, PodEipSpec, PodEipStatus};
 use crate::names::{EipKind, EniId};
 use crate::state::format::{Attachment, Binding};
 
@@ -34,7 +34,8 @@ const ADDRESS_KEYS: [&str; 3] = [
     "network.alibabacloud.com/allocated-eipAddress",
     "network.alibabacloud.com/allocated-eip-address",
 ];
-const ID_KEYS: [&str; 2] = ["network.alibabacloud.com/allocated-eip-id", "k8s.aliyun.com/allocated-eipInstanceId"];
+pub(super) const ID_KEYS: [&str; 2] =
+    ["network.alibabacloud.com/allocated-eip-id", "k8s.aliyun.com/allocated-eipInstanceId"];
 const ENI_KEY: &str = "network.alibabacloud.com/allocated-eni-id";
 
 /// Sees to it that the pod's PodEIP exists and names this attachment's EIP.
@@ -148,17 +149,43 @@ pub fn publish(
     keys.extend(ADDRESS_KEYS.map(|key| (key, Some(address.as_str()))));
     keys.extend(ID_KEYS.map(|key| (key, Some(eip.id.as_str()))));
     keys.insert(ENI_KEY, Some(binding.eni.as_str()));
-    kube.patch_pod_annotations(pod, &keys, deadline)?;
-    if pod.readiness_gates.iter().any(|gate| gate == READINESS_GATE) {
-        let condition = PodCondition {
-            kind: READINESS_GATE.into(),
-            status: true,
-            reason: "Associate eip succeed".into(),
-            message: format!("{address} is bound to {}", binding.private_ip),
-        };
-        kube.set_pod_condition(pod, &condition, deadline)?;
+    keys.retain(|key, value| pod.annotations.get(*key).map(String::as_str) != *value);
+    if !keys.is_empty() {
+        kube.patch_pod_annotations(pod, &keys, deadline)?;
     }
-    Ok(())
+    set_gate(
+        kube,
+        pod,
+        true,
+        "Associate eip succeed",
+        &format!("{address} is bound to {}", binding.private_ip),
+        deadline,
+    )
+}
+
+/// Sets the condition that the pod's readiness waits for, if the pod lists it and shows another one.
+pub fn set_gate(
+    kube: &Kube,
+    pod: &Pod,
+    open: bool,
+    reason: &str,
+    message: &str,
+    deadline: Deadline,
+) -> Result<(), Failure> {
+    let shown = pod.conditions.get(READINESS_GATE).map(String::as_str);
+    let wanted = if open { "True" } else { "False" };
+    if shown == Some(wanted) || !pod.readiness_gates.iter().any(|gate| gate == READINESS_GATE) {
+        return Ok(());
+    }
+    let condition =
+        PodCondition { kind: READINESS_GATE.into(), status: open, reason: reason.into(), message: message.into() };
+    Ok(kube.set_pod_condition(pod, &condition, deadline)?)
+}
+
+/// Says that the pod lives, where nothing else is known for certain.
+pub fn refresh(kube: &Kube, pod_eip: &PodEip, deadline: Deadline) -> Result<(), Failure> {
+    let status = PodEipStatus { pod_last_seen: Some(kube.now()), ..pod_eip.status.clone().unwrap_or_default() };
+    Ok(kube.patch_pod_eip_status(pod_eip, &status, deadline)?)
 }
 
 fn status_of(eip: &Eip, binding: &Binding, now: Timestamp) -> PodEipStatus {
@@ -223,11 +250,17 @@ pub fn warning(reason: &'static str, failure: &Failure) -> Notice {
 /// One event for the outcome and one a notice, best effort.
 pub fn tell(kube: &Kube, pod: &Pod, outcome: &Notice, notices: &[Notice], deadline: Deadline) {
     let deadline = deadline.within(EVENT_TIME);
-    for Notice { reason, message, warning } in std::iter::once(outcome).chain(notices) {
-        let event =
-            Event { warning: *warning, reason: (*reason).into(), message: message.clone(), node: pod.node.clone() };
-        if let Err(error) = kube.record_event(&pod.reference(), &event, deadline) {
-            log::warn!("event {reason} of pod {}/{} was not recorded: {error}", pod.namespace, pod.name);
-        }
+    for notice in std::iter::once(outcome).chain(notices) {
+        record(kube, &pod.reference(), notice, pod.node.as_deref(), deadline);
+    }
+}
+
+/// One event about `object`, best effort.
+pub fn record(kube: &Kube, object: &ObjectRef, notice: &Notice, node: Option<&str>, deadline: Deadline) {
+    let Notice { reason, message, warning } = notice;
+    let event =
+        Event { warning: *warning, reason: (*reason).into(), message: message.clone(), node: node.map(Into::into) };
+    if let Err(error) = kube.record_event(object, &event, deadline.within(EVENT_TIME)) {
+        log::warn!("event {reason} of {} {}/{} was not recorded: {error}", object.kind, object.namespace, object.name);
     }
 }

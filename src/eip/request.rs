@@ -126,6 +126,22 @@ pub fn read(annotations: &BTreeMap<String, String>) -> Result<Option<Requested>,
     Ok(Some(Requested { wish: Wish { source, strategy }, notices: reader.notices }))
 }
 
+/// Which parameters that have a default were asked for by an annotation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Present {
+    pub bandwidth: bool,
+    pub internet_charge_type: bool,
+}
+
+/// See [`Present`].
+pub fn present(annotations: &BTreeMap<String, String>) -> Present {
+    let reader = Reader { annotations, notices: Vec::new() };
+    Present {
+        bandwidth: reader.texts(BANDWIDTH).next().is_some(),
+        internet_charge_type: reader.texts(INTERNET_CHARGE_TYPE).next().is_some(),
+    }
+}
+
 /// The annotation that decides a parameter. Its value is not empty.
 #[derive(Clone, Copy)]
 struct Choice<'a> {

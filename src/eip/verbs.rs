@@ -16,6 +16,7 @@ use crate::eip::node::{Node, Paths};
 use crate::eip::publish;
 use crate::eip::request::{self, Requested};
 use crate::eip::sandbox::Sandbox;
+use crate::eip::upkeep;
 use crate::kube::{Kube, Pod};
 use crate::names::{ContainerId, PodRef, PodUid};
 use crate::net;
@@ -164,13 +165,12 @@ fn read_pod(node: &Node, name: &PodName, deadline: Deadline) -> Result<Pod, Fail
 /// Only when the local state cannot be read or written.
 pub fn del(called: &Called) -> Result<(), Failure> {
     let store = Store::open(&called.paths.state_directory)?;
-    let found = match store.attachments_naming(called.container_id.as_str()) {
-        Ok(named) => named.into_iter().find(|record| record.is(called.container_id, called.ifname)),
+    let found = match recorded(&store, called) {
         Err(error @ StateError::Corrupt { .. }) => {
             log::error!("{error}");
             None
         }
-        Err(error) => return Err(error.into()),
+        found => found?,
     };
     let Some(record) = found else { return Ok(()) };
     let outcome = Node::open(called.paths).and_then(|node| {
@@ -178,7 +178,7 @@ pub fn del(called: &Called) -> Result<(), Failure> {
         let verb = Deadline::after(timeout);
         let work = verb.keeping(TELL_TIME.min(timeout / 4));
         let end = if store.agent_alive() { detach::hand_to_agent } else { detach::detach };
-        end(&node, called.container_id, called.ifname, work).inspect_err(|failure| {
+        end(&node, &record.container_id, called.ifname, work).inspect_err(|failure| {
             if let Ok(kube) = node.kube() {
                 tell(kube, &record.pod.namespace, &record.pod.name, "EIPUnbindFailed", failure, verb);
             }
@@ -193,6 +193,20 @@ pub fn del(called: &Called) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// The record of the sandbox that was called about. One that was rebuilt does not know its sandbox:
+/// there the pod's UID and the address tell, and an old sandbox of the pod has another address.
+fn recorded(store: &Store, called: &Called) -> Result<Option<Attachment>, StateError> {
+    let named = store.attachments_naming(called.container_id.as_str())?;
+    let found = named.into_iter().find(|record| record.is(called.container_id, called.ifname));
+    let uid = called.pod.as_ref().and_then(|pod| pod.uid.as_ref());
+    let (None, Some(uid), Some(address)) = (&found, uid, (called.result_ip)()) else { return Ok(found) };
+    let rebuilt = upkeep::rebuilt_id(uid);
+    let of_address = |record: &Attachment| {
+        record.is(&rebuilt, called.ifname) && record.binding.as_ref().is_some_and(|it| it.private_ip == address)
+    };
+    Ok(store.attachments_naming(rebuilt.as_str())?.into_iter().find(of_address))
 }
 
 /// A DEL that could do nothing leaves a trace: the sandbox is over, whatever the record's phase was.
@@ -217,7 +231,7 @@ pub fn check(called: &Called) -> Result<(), Failure> {
         Failure::new(Kind::LocalState, format!("sandbox {} ({}): {what}", called.container_id, called.ifname))
             .hinting("delete the pod so that it is set up again")
     };
-    if let Some(record) = detach::find(&store, called.container_id, called.ifname)? {
+    if let Some(record) = recorded(&store, called)? {
         if record.phase != Phase::Bound || !record.published {
             return Err(missing(&format!("its EIP is not in place but in phase {:?}", record.phase)));
         }

@@ -29,5 +29,7 @@ pub use event::{Event, ObjectRef};
 pub use kubeconfig::KubeconfigError;
 pub use lease::{Holding, Lease};
 pub use pod::{Owner, Pod, PodCondition};
-pub use podeip::{FINALIZER, NODE_ANNOTATION, NewPodEip, POD_UID_ANNOTATION, PodEip, PodEipSpec, PodEipStatus};
+pub use podeip::{
+    CONDITION_ANNOTATION, FINALIZER, NODE_ANNOTATION, NewPodEip, POD_UID_ANNOTATION, PodEip, PodEipSpec, PodEipStatus,
+};
 pub use request::{Operation, Resource, Verb};

@@ -1,6 +1,7 @@
 //! Pods: reading them, publishing annotations and a condition on them.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -15,7 +16,7 @@ use crate::deadline::Deadline;
 use crate::names::PodUid;
 
 /// A pod with its managed fields is 10 to 30 KiB; a page stays well below the largest answer.
-const PODS_PER_PAGE: u32 = 100;
+const PODS_PER_PAGE: u32 = 250;
 
 /// Annotations by which a static pod's mirror object carries the UID that the runtime knows.
 const STATIC_POD_HASHES: [&str; 2] = ["kubernetes.io/config.hash", "kubernetes.io/config.mirror"];
@@ -39,6 +40,8 @@ pub struct Pod {
     /// Whether it has a deletion timestamp.
     pub terminating: bool,
     pub host_network: bool,
+    /// Its IPv4 addresses (`status.podIPs`), the main one first.
+    pub ips: Vec<Ipv4Addr>,
     /// `status` of each condition in `status.conditions`, by type: `True`, `False`, `Unknown`.
     pub conditions: BTreeMap<String, String>,
 }
@@ -107,9 +110,18 @@ struct WireGate {
 }
 
 #[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct WireStatus {
     phase: Option<String>,
+    #[serde(rename = "podIPs")]
+    pod_ips: Option<Vec<WireIp>>,
     conditions: Option<Vec<WireCondition>>,
+}
+
+#[derive(Deserialize)]
+struct WireIp {
+    #[serde(default)]
+    ip: String,
 }
 
 #[derive(Deserialize)]
@@ -138,6 +150,7 @@ impl From<WirePod> for Pod {
             readiness_gates: gates.into_iter().map(|gate| gate.condition_type).collect(),
             phase: status.phase.unwrap_or_default(),
             terminating: metadata.deletion_timestamp.is_some(),
+            ips: status.pod_ips.unwrap_or_default().iter().filter_map(|address| address.ip.parse().ok()).collect(),
             host_network: spec.host_network.unwrap_or_default(),
             conditions: conditions.into_iter().map(|condition| (condition.kind, condition.status)).collect(),
         }
@@ -156,6 +169,13 @@ impl Kube {
         let selector = [("fieldSelector", format!("spec.nodeName={node}"))];
         let decode = |item: &str| serde_json::from_str::<WirePod>(item).map(Pod::from);
         self.list(Operation::list(Resource::Pods, None), &selector, PODS_PER_PAGE, deadline, decode)
+    }
+
+    /// The pods of the whole cluster that `wanted` picks; the others are not kept in memory.
+    pub fn pods_where(&self, wanted: impl Fn(&Pod) -> bool, deadline: Deadline) -> Result<Vec<Pod>, KubeError> {
+        let decode = |item: &str| Ok(Some(Pod::from(serde_json::from_str::<WirePod>(item)?)).filter(&wanted));
+        let all = self.list(Operation::list(Resource::Pods, None), &[], PODS_PER_PAGE, deadline, decode)?;
+        Ok(all.into_iter().flatten().collect())
     }
 
     /// Sets (`Some`) and takes away (`None`) annotations in one merge patch that names no other

@@ -26,6 +26,10 @@ pub const POD_UID_ANNOTATION: &str = "podeip/pod-uid";
 /// The node (`spec.nodeName`) that the pod instance runs on.
 pub const NODE_ANNOTATION: &str = "podeip/node";
 
+/// What is wrong with the EIP, or waits, in words; absent when all is well. Stands for conditions,
+/// which the schema does not have.
+pub const CONDITION_ANNOTATION: &str = "podeip/condition";
+
 pub(super) const API_VERSION: &str = "alibabacloud.com/v1beta1";
 pub(super) const KIND: &str = "PodEIP";
 
@@ -67,6 +71,8 @@ pub struct PodEip {
     pub created_at: Option<Timestamp>,
     /// Whether someone asked to delete it; it then waits for its finalizers.
     pub deleting: bool,
+    /// Since when.
+    pub deleting_since: Option<Timestamp>,
     pub spec: PodEipSpec,
     /// What in the spec was not understood. The spec then says what loses nothing: strategy
     /// `Never`, or kind `Static`, or an empty allocation id.
@@ -134,6 +140,7 @@ impl<'de> Deserialize<'de> for PodEip {
             resource_version: metadata.resource_version.unwrap_or_default(),
             created_at: metadata.creation_timestamp.as_deref().and_then(wire::time),
             deleting: metadata.deletion_timestamp.is_some(),
+            deleting_since: metadata.deletion_timestamp.as_deref().and_then(wire::time),
             spec,
             problem,
             status: status.as_ref().map(read_status),

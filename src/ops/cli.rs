@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::print::say;
-use super::{gc, list};
+use super::{agent, gc, list};
 use crate::logging;
 
 /// Gives a Kubernetes pod its own Alibaba Cloud elastic IP while its network is set up.
@@ -38,6 +38,11 @@ enum Command {
         #[command(flatten)]
         options: PathOptions,
     },
+    /// Look after this node's EIPs, and after the cluster's while holding the Lease podeip-sweeper
+    ///
+    /// NODE_NAME is the node's name in the cluster (the host's name if unset), POD_NAMESPACE the
+    /// namespace of the Lease (kube-system if unset).
+    Agent(agent::AgentOptions),
 }
 
 /// How `podeip list` prints.
@@ -78,6 +83,7 @@ pub fn run() -> ExitCode {
     let outcome = match cli.command {
         Command::List { output, options } => list::run(output, &options),
         Command::Gc { dry_run, options } => gc::run(dry_run, &options),
+        Command::Agent(options) => agent::run(&options),
     };
     match outcome {
         Ok(code) => code,

@@ -1,5 +1,6 @@
 //! The operator's commands.
 
+mod agent;
 mod cli;
 mod gc;
 mod list;

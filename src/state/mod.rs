@@ -16,11 +16,13 @@ pub mod format;
 mod lock;
 mod store;
 mod throttle;
+mod watch;
 
 pub use error::StateError;
 pub use lock::{AgentLock, PodLock};
 pub use store::Store;
 pub use throttle::ThrottleNote;
+pub use watch::Watch;
 
 #[cfg(test)]
 mod tests;

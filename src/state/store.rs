@@ -22,7 +22,7 @@ use super::{StateError, ThrottleNote, directory};
 use crate::deadline::Deadline;
 use crate::durable;
 
-const STATE_FILE: &str = "state.json";
+pub(super) const STATE_FILE: &str = "state.json";
 const STATE_LOCK: &str = "state.lock";
 const AGENT_LOCK: &str = "agent.lock";
 const POD_LOCKS: &str = "pods";

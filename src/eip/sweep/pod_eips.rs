@@ -1,0 +1,150 @@
+//! PodEIPs that no single node can end: expired ones, deleted ones, those of nodes that are gone.
+
+use std::collections::BTreeMap;
+
+use super::ending::{self, Leaving, Left, Place};
+use super::lease::Hold;
+use super::{Finding, Sweeper, What};
+use crate::cloud::Eip;
+use crate::deadline::Deadline;
+use crate::eip::failure::{Failure, Kind};
+use crate::eip::owner;
+use crate::eip::publish;
+use crate::eip::request::Notice;
+use crate::kube::PodEip;
+use crate::names::{EipId, EipKind};
+
+/// Event reasons of a PodEIP that ends.
+const RELEASED: &str = "EIPReleased";
+const NOT_RELEASED: &str = "EIPNotReleased";
+
+/// A PodEIP that is to be unbound, or to end.
+pub(super) struct Case {
+    pub pod_eip: PodEip,
+    pub ends: bool,
+    pub why: String,
+    /// Another PodEIP names the same EIP: it is that one's now.
+    pub shared: bool,
+}
+
+impl Sweeper<'_> {
+    /// Carries out what was decided over PodEIPs. Those that end are marked first, each on the version
+    /// that was judged: one that a pod has taken over meanwhile stays.
+    ///
+    /// # Errors
+    /// The cloud does not answer, or the Lease is lost; what fails for one of them is in its finding.
+    pub(super) fn end_pod_eips(
+        &self,
+        hold: &mut Hold,
+        cases: Vec<Case>,
+        deadline: Deadline,
+    ) -> Result<Vec<Finding>, Failure> {
+        let mut findings = Vec::new();
+        let mut ready = Vec::new();
+        for case in cases {
+            hold.keep(deadline)?;
+            match self.make_ready(case, deadline) {
+                Ok(case) => ready.push(case),
+                Err(finding) => findings.extend(finding),
+            }
+        }
+        let leaving: Vec<Leaving> = ready.iter().filter(|case| !case.shared).map(leaving).collect();
+        let mut left = ending::unbind(self.node.cloud()?, hold, &leaving, deadline)?;
+        for case in &ready {
+            hold.keep(deadline)?;
+            let outcome = self.finish(case, left.remove(&case.pod_eip.spec.allocation_id), deadline);
+            findings.push(Finding::of(&case.pod_eip, outcome.unwrap_or_else(What::Failed), &case.why));
+        }
+        Ok(findings)
+    }
+
+    /// From here on no pod takes the EIP over, or only one that was not there when it was judged.
+    /// `Err`: it is not to be touched any more, perhaps with something to tell.
+    fn make_ready(&self, case: Case, deadline: Deadline) -> Result<Case, Option<Finding>> {
+        let failed = |failure: Failure| Some(Finding::of(&case.pod_eip, What::Failed(failure), &case.why));
+        let kube = self.node.kube().map_err(failed)?;
+        let PodEip { namespace, name, .. } = &case.pod_eip;
+        if case.ends {
+            return match kube.begin_pod_eip_deletion(&case.pod_eip, deadline) {
+                Ok(Some(doomed)) => Ok(Case { pod_eip: doomed, ..case }),
+                Ok(None) => Err(None),
+                Err(moved) if moved.is_conflict() => Err(None),
+                Err(error) => Err(failed(error.into())),
+            };
+        }
+        let now = kube.pod_eip(namespace, name, deadline).map_err(|error| failed(error.into()))?;
+        let pod = kube.pod(namespace, name, deadline).map_err(|error| failed(error.into()))?;
+        let unchanged = now.is_some_and(|now| now.resource_version == case.pod_eip.resource_version);
+        if unchanged && pod.is_none_or(|pod| pod.finished()) { Ok(case) } else { Err(None) }
+    }
+
+    fn finish(&self, case: &Case, left: Option<Left>, deadline: Deadline) -> Result<What, Failure> {
+        let (kube, pod_eip) = (self.node.kube()?, &case.pod_eip);
+        let id = &pod_eip.spec.allocation_id;
+        if let Some(Left::NotYet(failure)) = left {
+            return Err(failure);
+        }
+        if !case.ends {
+            publish::unpublish_binding(kube, pod_eip, false, deadline)?;
+            return Ok(What::Unbound);
+        }
+        let what = match left {
+            Some(Left::Free(eip)) if self.may_release(pod_eip, &eip)? => {
+                ending::release(self.node.cloud()?, &eip, deadline)?;
+                What::Released
+            }
+            Some(Left::Elsewhere(place)) if self.is_bought(pod_eip) => {
+                let failure = Failure::new(Kind::EipUnavailable, format!("{id} is {place}, so it is not released"))
+                    .hinting("unbind it there; the next sweep then releases it");
+                self.tell(pod_eip, NOT_RELEASED, true, &failure.to_string(), deadline);
+                return Err(failure);
+            }
+            Some(Left::Gone) => What::Gone,
+            _ if pod_eip.spec.kind == EipKind::Static => What::Kept("it was named by the pod and is never released"),
+            _ if case.shared => What::Kept("another PodEIP names it"),
+            _ => What::Kept("nothing proves that podeip allocated it"),
+        };
+        let (reason, warning) = match &what {
+            What::Kept(_) if pod_eip.spec.kind == EipKind::Auto => (NOT_RELEASED, true),
+            _ => (RELEASED, false),
+        };
+        self.tell(pod_eip, reason, warning, &format!("{id}: {}; {what}", case.why), deadline);
+        kube.finish_pod_eip_deletion(pod_eip.clone(), deadline)?;
+        Ok(what)
+    }
+
+    /// Tags prove it, or that podeip wrote the PodEIP for an EIP that it allocated.
+    fn may_release(&self, pod_eip: &PodEip, eip: &Eip) -> Result<bool, Failure> {
+        let tagged = owner::is_ours(eip, self.node.cluster()?);
+        Ok(pod_eip.spec.kind == EipKind::Auto && (tagged || self.is_bought(pod_eip)))
+    }
+
+    fn is_bought(&self, pod_eip: &PodEip) -> bool {
+        pod_eip.spec.kind == EipKind::Auto && pod_eip.pod_uid().is_some()
+    }
+
+    pub(super) fn tell(&self, pod_eip: &PodEip, reason: &'static str, warning: bool, text: &str, deadline: Deadline) {
+        let notice = Notice { reason, message: text.into(), warning };
+        if let Ok(kube) = self.node.kube() {
+            publish::record(kube, &pod_eip.reference(), &notice, None, deadline);
+        }
+    }
+}
+
+fn leaving(case: &Case) -> Leaving {
+    let status = case.pod_eip.status.clone().unwrap_or_default();
+    let from = match (status.network_interface_id, status.private_ip_address) {
+        (Some(eni), Some(private_ip)) => Place::Published { eni, private_ip },
+        _ => Place::Unbound,
+    };
+    Leaving { id: case.pod_eip.spec.allocation_id.clone(), from }
+}
+
+/// How often each EIP is named by PodEIPs that stay.
+pub(super) fn claims(all: &[PodEip]) -> BTreeMap<&EipId, usize> {
+    let mut claims = BTreeMap::new();
+    for pod_eip in all.iter().filter(|pod_eip| !pod_eip.deleting) {
+        *claims.entry(&pod_eip.spec.allocation_id).or_insert(0) += 1;
+    }
+    claims
+}

@@ -1,0 +1,121 @@
+//! An agent's care for its node: finish what was interrupted, keep what runs as it should be.
+//!
+//! A [`round`](Upkeep::round) looks at everything; [`settle`](Upkeep::settle) alone is what a change
+//! of the state file calls for. Neither holds a lock while it waits.
+
+mod doubt;
+mod drift;
+mod live;
+mod pods;
+mod rebuild;
+mod reports;
+mod served;
+mod settle;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::deadline::Deadline;
+use crate::eip::failure::Failure;
+use crate::eip::node::Node;
+use crate::eip::request::Notice;
+
+use doubt::Doubts;
+pub use pods::Pods;
+pub use rebuild::{rebuild, rebuilt_id};
+use reports::Reports;
+use settle::Identity;
+pub use settle::{Scope, Settled, Unfinished};
+
+/// For finishing what was interrupted, within one round. What takes longer goes on in the next.
+const SETTLE_TIME: Duration = Duration::from_secs(30);
+
+/// Listing the pods of one node, answered within a second by a healthy API server.
+const LIST_TIME: Duration = Duration::from_secs(20);
+
+/// What one agent knows of its node from round to round.
+pub struct Upkeep<'a> {
+    node: &'a Node,
+    /// `spec.nodeName` of this node's pods.
+    node_name: String,
+    doubts: Doubts,
+    reports: Reports,
+    /// As of which writing each attachment was settled.
+    settled: BTreeMap<Identity, Timestamp>,
+}
+
+impl<'a> Upkeep<'a> {
+    pub fn new(node: &'a Node, node_name: impl Into<String>) -> Self {
+        Self {
+            node,
+            node_name: node_name.into(),
+            doubts: Doubts::default(),
+            reports: Reports::default(),
+            settled: BTreeMap::new(),
+        }
+    }
+
+    /// One look at everything on this node, and what that calls for.
+    ///
+    /// # Errors
+    /// Only when the state cannot be read; what was not finished is in the result.
+    pub fn round(&mut self, until: Deadline) -> Result<Settled, Failure> {
+        let pods = match Pods::of_node(self.node, &self.node_name, until.within(LIST_TIME)) {
+            Ok(pods) => Some(pods),
+            Err(failure) => {
+                log::warn!("the pods of node {} are unknown in this round: {failure}", self.node_name);
+                None
+            }
+        };
+        if let Some(pods) = pods.as_ref().filter(|_| self.node.settings.enabled) {
+            self.rebuild_lost(pods, until)?;
+        }
+        let mut pass = self.settle(Scope::All, pods.as_ref(), until.within(SETTLE_TIME))?;
+        let Some(pods) = pods.filter(|_| self.node.settings.enabled) else { return Ok(pass) };
+        self.warn_of_a_wrong_name(&pods)?;
+        let mut tended = self.tend(&pods, until)?;
+        if tended.rebinding {
+            let bound = self.settle(Scope::Changed, Some(&pods), until.within(SETTLE_TIME))?;
+            pass.pending |= bound.pending;
+            pass.unfinished.extend(bound.unfinished);
+            tended = self.tend(&pods, until)?;
+        }
+        pass.unfinished.extend(tended.unfinished);
+        Ok(pass)
+    }
+
+    fn rebuild_lost(&self, pods: &Pods, until: Deadline) -> Result<(), Failure> {
+        let rebuilt = match rebuild(self.node, pods, until) {
+            Ok(rebuilt) => rebuilt,
+            Err(failure) => {
+                log::warn!("looking for lost records of this node: {failure}");
+                return Ok(());
+            }
+        };
+        for record in rebuilt {
+            let Some(pod) = pods.instance(&record.pod) else { continue };
+            let notice = Notice {
+                reason: "EIPRecordRebuilt",
+                message: "this node's record of the pod's EIP was lost and is rebuilt".into(),
+                warning: true,
+            };
+            self.reports.tell(self.node.kube()?, &[pod.reference()], &self.node_name, &[notice], until);
+        }
+        Ok(())
+    }
+
+    /// Under another name than the cluster's nothing of this node would be looked after.
+    fn warn_of_a_wrong_name(&self, pods: &Pods) -> Result<(), Failure> {
+        let records = self.node.store.attachments()?;
+        let bound = || records.iter().filter(|record| record.binding.is_some());
+        if bound().next().is_some() && !bound().any(|record| pods.instance(&record.pod).is_some()) {
+            log::warn!(
+                "none of the pods with an EIP here is on node {} in the cluster: is NODE_NAME the pods' spec.nodeName?",
+                self.node_name
+            );
+        }
+        Ok(())
+    }
+}

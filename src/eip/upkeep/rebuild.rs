@@ -1,0 +1,175 @@
+//! Records that were lost with the state file, rebuilt from PodEIPs and owner tags.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use jiff::Timestamp;
+
+use super::pods::Pods;
+use crate::cloud::{Cloud, Eip, EipFilter, EipStatus};
+use crate::deadline::Deadline;
+use crate::eip::failure::Failure;
+use crate::eip::journal::STATE_LOCK_WAIT;
+use crate::eip::node::Node;
+use crate::eip::owner;
+use crate::eip::request;
+use crate::kube::{Pod, PodEip};
+use crate::names::{ContainerId, EipKind, PodRef, PodUid};
+use crate::state::format::{AttachedEip, Attachment, Binding, Phase};
+use crate::strategy::Strategy;
+
+/// The interface that kubelet's runtimes give a pod its address on.
+const IFNAME: &str = "eth0";
+
+/// Rebuilds the records of this node's pods that have an EIP and no record, and says which.
+///
+/// A rebuilt record knows neither container id nor netns: its pod's fate alone says when it ends,
+/// and a DEL finds it by UID and address.
+pub fn rebuild(node: &Node, pods: &Pods, until: Deadline) -> Result<Vec<Attachment>, Failure> {
+    let records = node.store.attachments()?;
+    let unrecorded: Vec<&Pod> = pods.iter().filter(|pod| wants(pod) && !is_recorded(&records, pod)).collect();
+    let mut rebuilt = Vec::new();
+    let mut tagged = None;
+    for pod in unrecorded {
+        let Some(_lock) = node.store.try_lock_pod(&pod.namespace, &pod.name)? else { continue };
+        // An ADD may have begun and ended since the records were read.
+        if is_recorded(&node.store.attachments()?, pod) {
+            continue;
+        }
+        let Some(record) = record_of(node, pod, &mut tagged, until)? else { continue };
+        log::warn!("pod {}: its record was lost and is rebuilt ({:?})", record.pod, record.phase);
+        node.store.update(Deadline::after(STATE_LOCK_WAIT), |all| all.push(record.clone()))?;
+        rebuilt.push(record);
+    }
+    Ok(rebuilt)
+}
+
+/// Stands for the container id that a rebuilt record does not know.
+pub fn rebuilt_id(uid: &PodUid) -> ContainerId {
+    ContainerId::new(format!("rebuilt-{uid}"))
+}
+
+fn wants(pod: &Pod) -> bool {
+    !pod.host_network && !pod.finished() && matches!(request::read(&pod.annotations), Ok(Some(_)))
+}
+
+fn is_recorded(records: &[Attachment], pod: &Pod) -> bool {
+    records.iter().any(|record| {
+        record.pod.namespace == pod.namespace && record.pod.name == pod.name && pod.is_instance(&record.pod.uid)
+    })
+}
+
+/// The record that the cluster and the cloud still know of, if there is one. `tagged` keeps the
+/// listing of our EIPs from one pod to the next.
+fn record_of(
+    node: &Node,
+    pod: &Pod,
+    tagged: &mut Option<Vec<Eip>>,
+    until: Deadline,
+) -> Result<Option<Attachment>, Failure> {
+    let claim = node.kube()?.pod_eip(&pod.namespace, &pod.name, until)?;
+    let claim = claim.filter(|claim| claim.pod_uid().is_some_and(|uid| pod.is_instance(&uid)));
+    if let Some(claim) = claim {
+        let Some(uid) = claim.pod_uid() else { return Ok(None) };
+        let Some(eip) = node.cloud()?.eip(&claim.spec.allocation_id, until)? else { return Ok(None) };
+        return Ok(from_claim(node.cluster()?, pod, uid, &claim, &eip));
+    }
+    let cluster = node.cluster()?;
+    let ours = match tagged {
+        Some(ours) => ours,
+        None => tagged.insert(list_ours(node.cloud()?, cluster, until)?),
+    };
+    let own = ours.iter().find(|eip| uid_tag(eip).is_some_and(|uid| pod.is_instance(&uid)));
+    Ok(own.and_then(|eip| from_tags(cluster, pod, eip)))
+}
+
+fn list_ours(cloud: &Cloud, cluster: &str, until: Deadline) -> Result<Vec<Eip>, Failure> {
+    let tags = BTreeMap::from([(owner::TAG_CLUSTER.to_string(), cluster.to_string())]);
+    Ok(cloud.describe_eips(&EipFilter::Tags(tags), until)?)
+}
+
+fn uid_tag(eip: &Eip) -> Option<PodUid> {
+    eip.tags.get(owner::TAG_UID).map(PodUid::new)
+}
+
+fn from_claim(cluster: &str, pod: &Pod, uid: PodUid, claim: &PodEip, eip: &Eip) -> Option<Attachment> {
+    let status = claim.status.clone().unwrap_or_default();
+    let published = status.network_interface_id.zip(status.private_ip_address);
+    // Where it was published, even if it sits elsewhere by now: that is drift, and reported as such.
+    let binding = match published {
+        Some((eni, private_ip)) => {
+            Some(Binding { primary: eip.instance_id.is_some() && eip.private_ip.is_none(), eni, private_ip })
+        }
+        None => binding_of(pod, eip),
+    };
+    let bought = claim.spec.kind == EipKind::Auto;
+    let kind = if bought { EipKind::Auto } else { EipKind::Static };
+    let is_published = published_is_shown(pod, eip) || claim.status.is_some();
+    let mut record = blank(cluster, pod, uid, eip, kind);
+    record.strategy = claim.spec.strategy;
+    record.bandwidth_package = claim.spec.bandwidth_package_id.clone().or(eip.bandwidth_package.clone());
+    Some(placed(record, eip, binding, is_published))
+}
+
+fn from_tags(cluster: &str, pod: &Pod, eip: &Eip) -> Option<Attachment> {
+    let record = blank(cluster, pod, uid_tag(eip)?, eip, EipKind::Auto);
+    let binding = binding_of(pod, eip);
+    if eip.instance_id.is_some() && binding.is_none() {
+        log::warn!("{} of pod {} is bound to something that is not the pod's", eip.id, record.pod);
+        return None;
+    }
+    Some(placed(record, eip, binding, published_is_shown(pod, eip)))
+}
+
+fn published_is_shown(pod: &Pod, eip: &Eip) -> bool {
+    pod.annotations.get(crate::eip::publish::ID_KEYS[0]).is_some_and(|shown| shown == eip.id.as_str())
+}
+
+/// Where the cloud shows the EIP, if that is an address of the pod.
+fn binding_of(pod: &Pod, eip: &Eip) -> Option<Binding> {
+    let eni = eip.instance_id.clone().filter(|_| eip.instance_type.as_deref() == Some("NetworkInterface"))?;
+    let of_pod = |address: &Ipv4Addr| pod.ips.contains(address);
+    let (private_ip, primary) = match eip.private_ip {
+        Some(address) => (of_pod(&address).then_some(address)?, false),
+        None => (*pod.ips.first()?, true),
+    };
+    Some(Binding { eni: crate::names::EniId::new(eni), private_ip, primary })
+}
+
+/// `Bound` where it is, and `Held` if the cloud shows it free: the pod may be between two sandboxes,
+/// and what was published may be the address of the last one.
+fn placed(mut record: Attachment, eip: &Eip, binding: Option<Binding>, is_published: bool) -> Attachment {
+    match binding {
+        Some(binding) if eip.status != EipStatus::Available => {
+            record.phase = Phase::Bound;
+            record.binding = Some(binding);
+            record.published = is_published;
+        }
+        _ => record.phase = Phase::Held,
+    }
+    record
+}
+
+fn blank(cluster: &str, pod: &Pod, uid: PodUid, eip: &Eip, kind: EipKind) -> Attachment {
+    let now = Timestamp::now();
+    // Beyond any generation that this pod's lost record can have had.
+    let generation = u32::try_from(now.as_second()).unwrap_or(u32::MAX);
+    Attachment {
+        container_id: rebuilt_id(&uid),
+        ifname: IFNAME.into(),
+        netns: String::new(),
+        client_token: owner::client_token(cluster, &uid, IFNAME, generation),
+        pod: PodRef { namespace: pod.namespace.clone(), name: pod.name.clone(), uid },
+        phase: Phase::Held,
+        generation,
+        allocation: None,
+        eip: Some(AttachedEip { id: eip.id.clone(), address: eip.address, kind }),
+        binding: None,
+        strategy: Strategy::Follow,
+        bandwidth_package: eip.bandwidth_package.clone(),
+        published: false,
+        created_at: now,
+        updated_at: now,
+        last_error: None,
+    }
+}
