@@ -1,5 +1,6 @@
 //! Black-box tests: the built executable, run the way a container runtime, a node agent or an operator runs it.
 
+mod agent;
 mod commands;
 mod containerd;
 mod crash;

@@ -75,6 +75,9 @@ impl Scene {
     /// Writes `eni_conf` anew, changed by `change`.
     pub fn configure(&self, change: impl FnOnce(&mut Value)) {
         let mut settings = self.world.eni_conf();
+        // An agent's patience with the API server is not what most tests are about.
+        settings["kube_client_qps"] = json!(1000);
+        settings["kube_client_burst"] = json!(1000);
         change(&mut settings);
         self.write("eni_conf", &settings.to_string());
     }
@@ -101,6 +104,12 @@ impl Scene {
 
     pub fn log(&self) -> String {
         fs::read_to_string(self.path("podeip.log")).unwrap_or_default()
+    }
+
+    /// Whether an agent holds its lock.
+    pub fn agent_lives(&self) -> bool {
+        let Ok(file) = fs::File::open(self.state_dir().join("agent.lock")) else { return false };
+        file.try_lock_shared().is_err()
     }
 
     /// The attachments in `state.json`.
@@ -209,6 +218,24 @@ impl Scene {
             command.arg("--state-dir").arg(self.state_dir());
         }
         command.output().unwrap().into()
+    }
+
+    /// `podeip agent` on [`NODE`], ready to be spawned.
+    pub fn agent(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_podeip"));
+        command.env_clear().env("NODE_NAME", NODE).arg("agent").args(arguments);
+        command.arg("--conf-dir").arg(self.path("no-conflist"));
+        command.arg("--config").arg(self.path("eni_conf")).arg("--kubeconfig").arg(self.path("kubeconfig"));
+        command.arg("--state-dir").arg(self.state_dir());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// One round of the agent and one sweep, in which nothing may fail.
+    pub fn agent_once(&self) -> Answer {
+        let answer: Answer = self.agent(&["--once"]).output().unwrap().into();
+        assert_eq!(answer.code, Some(0), "{answer:?}\n{}", self.log());
+        answer
     }
 
     /// `podeip gc`, which has to leave nothing unfinished.

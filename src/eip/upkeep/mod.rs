@@ -21,6 +21,7 @@ use crate::deadline::Deadline;
 use crate::eip::failure::Failure;
 use crate::eip::node::Node;
 use crate::eip::request::Notice;
+use crate::state::StateError;
 
 use doubt::Doubts;
 pub use pods::Pods;
@@ -62,13 +63,11 @@ impl<'a> Upkeep<'a> {
     /// # Errors
     /// Only when the state cannot be read; what was not finished is in the result.
     pub fn round(&mut self, until: Deadline) -> Result<Settled, Failure> {
-        let pods = match Pods::of_node(self.node, &self.node_name, until.within(LIST_TIME)) {
-            Ok(pods) => Some(pods),
-            Err(failure) => {
-                log::warn!("the pods of node {} are unknown in this round: {failure}", self.node_name);
-                None
-            }
-        };
+        // A file that does not parse is reported once and set aside; from then on it is a lost one.
+        if let Err(error @ StateError::Corrupt { .. }) = self.node.store.attachments() {
+            log::error!("{error}");
+        }
+        let pods = self.list_pods(until);
         if let Some(pods) = pods.as_ref().filter(|_| self.node.settings.enabled) {
             self.rebuild_lost(pods, until)?;
         }
@@ -80,10 +79,19 @@ impl<'a> Upkeep<'a> {
             let bound = self.settle(Scope::Changed, Some(&pods), until.within(SETTLE_TIME))?;
             pass.pending |= bound.pending;
             pass.unfinished.extend(bound.unfinished);
-            tended = self.tend(&pods, until)?;
+            // What the pods show of their EIP has changed meanwhile.
+            tended = self.tend(&self.list_pods(until).unwrap_or(pods), until)?;
         }
         pass.unfinished.extend(tended.unfinished);
         Ok(pass)
+    }
+
+    fn list_pods(&self, until: Deadline) -> Option<Pods> {
+        Pods::of_node(self.node, &self.node_name, until.within(LIST_TIME))
+            .inspect_err(|failure| {
+                log::warn!("the pods of node {} are unknown in this round: {failure}", self.node_name);
+            })
+            .ok()
     }
 
     fn rebuild_lost(&self, pods: &Pods, until: Deadline) -> Result<(), Failure> {
