@@ -23,3 +23,4 @@ mod runtime;
 mod scene;
 mod secrets;
 mod stage;
+mod sweeper;

@@ -222,11 +222,16 @@ impl Scene {
 
     /// `podeip agent` on [`NODE`], ready to be spawned.
     pub fn agent(&self, arguments: &[&str]) -> Command {
+        self.agent_on(NODE, "state", arguments)
+    }
+
+    /// `podeip agent` on another node, whose state is in a directory of its own.
+    pub fn agent_on(&self, node: &str, state: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_podeip"));
-        command.env_clear().env("NODE_NAME", NODE).arg("agent").args(arguments);
+        command.env_clear().env("NODE_NAME", node).arg("agent").args(arguments);
         command.arg("--conf-dir").arg(self.path("no-conflist"));
         command.arg("--config").arg(self.path("eni_conf")).arg("--kubeconfig").arg(self.path("kubeconfig"));
-        command.arg("--state-dir").arg(self.state_dir());
+        command.arg("--state-dir").arg(self.path(state));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
