@@ -351,7 +351,7 @@ impl<'a> Attempt<'a> {
             record.last_error = None;
         })?;
         let outcome = publish::outcome(eip, &around.binding.eni);
-        publish::tell(kube, &around.pod, &outcome, &self.requested.notices, self.deadline);
+        publish::tell_both(kube, &around.pod, claim, &outcome, &self.requested.notices, self.deadline);
         log::info!(
             "pod {}: {} is bound to {} on {}",
             self.sandbox.pod,

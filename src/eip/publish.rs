@@ -255,6 +255,14 @@ pub fn tell(kube: &Kube, pod: &Pod, outcome: &Notice, notices: &[Notice], deadli
     }
 }
 
+/// As [`tell`], and the outcome on the pod's PodEIP too, for those who look there.
+pub fn tell_both(kube: &Kube, pod: &Pod, pod_eip: &PodEip, outcome: &Notice, notices: &[Notice], deadline: Deadline) {
+    std::thread::scope(|scope| {
+        scope.spawn(|| record(kube, &pod_eip.reference(), outcome, pod.node.as_deref(), deadline));
+        tell(kube, pod, outcome, notices, deadline);
+    });
+}
+
 /// One event about `object`, best effort.
 pub fn record(kube: &Kube, object: &ObjectRef, notice: &Notice, node: Option<&str>, deadline: Deadline) {
     let Notice { reason, message, warning } = notice;

@@ -1,13 +1,21 @@
 //! `podeip gc`: one round over this node's attachments, and a line about each.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::cli::PathOptions;
+use super::identity::Identity;
 use super::paths;
 use super::print::{columns, or_dash, print, say};
+use crate::deadline::Deadline;
 use crate::eip::collect::{self, Finding, Outcome};
 use crate::eip::detach::Ending;
 use crate::eip::node::Node;
+use crate::eip::upkeep::Upkeep;
+use crate::state::StateError;
+
+/// One listing of the node's pods, and a look at each that has no record.
+const REBUILD_TIME: Duration = Duration::from_secs(30);
 
 /// Prints what was done, or would be done, about every attachment.
 ///
@@ -17,14 +25,17 @@ use crate::eip::node::Node;
 /// Settings or a state that cannot be read.
 pub fn run(dry_run: bool, options: &PathOptions) -> anyhow::Result<ExitCode> {
     let node = Node::open(&paths::resolve(options)?)?;
+    if !dry_run {
+        rebuild_lost(&node);
+    }
     let findings = collect::collect(&node, dry_run)?;
     if !dry_run {
         node.store.sweep_pod_locks()?;
     }
     for file in node.store.set_aside()? {
         say(format_args!(
-            "podeip: {} was set aside because it did not parse; compare the EIPs that carry the tag podeip-cluster \
-             with `podeip list`, and delete the file when none is missing",
+            "podeip: {} was set aside because it did not parse; what the cluster knows of it is rebuilt. Compare the \
+             EIPs that carry the tag podeip-cluster with `podeip list`, and delete the file when none is missing",
             file.display()
         ));
     }
@@ -34,6 +45,22 @@ pub fn run(dry_run: bool, options: &PathOptions) -> anyhow::Result<ExitCode> {
     }
     print(&columns(&["NAMESPACE", "POD", "EIP", "EIP-ID", "RESULT", "WHY"], findings.iter().map(row)))?;
     Ok(unfinished(&findings))
+}
+
+/// A lost state file is rebuilt first, or its EIPs would look like nobody's.
+fn rebuild_lost(node: &Node) {
+    // The first reading reports a file that does not parse and sets it aside.
+    if let Err(error @ StateError::Corrupt { .. }) = node.store.attachments() {
+        say(format_args!("podeip: {error}"));
+    }
+    if !node.settings.enabled || !node.store.may_have_lost().unwrap_or(true) {
+        return;
+    }
+    let rebuilt = Identity::read()
+        .and_then(|identity| Ok(Upkeep::new(node, identity.node).rebuild(Deadline::after(REBUILD_TIME))?));
+    if let Err(error) = rebuilt {
+        say(format_args!("podeip: lost records of this node were not looked for: {error:#}"));
+    }
 }
 
 /// Says what was not finished or decided, and why it was not when nobody's row tells.

@@ -3,6 +3,7 @@
 mod agent;
 mod cli;
 mod gc;
+mod identity;
 mod list;
 mod paths;
 mod print;

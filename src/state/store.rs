@@ -189,6 +189,16 @@ impl Store {
         ThrottleNote::new(self.path(THROTTLE_NOTE))
     }
 
+    /// Whether attachments may have been forgotten: a file was set aside, or the directory has been
+    /// used and there is none.
+    ///
+    /// # Errors
+    /// [`StateError::Read`].
+    pub fn may_have_lost(&self) -> Result<bool, StateError> {
+        let used = self.path(STATE_LOCK).exists() && !self.path(STATE_FILE).exists();
+        Ok(used || !self.set_aside()?.is_empty())
+    }
+
     /// State files that were set aside because they did not parse, oldest first. They are never
     /// removed by podeip: each says that attachments may have been forgotten.
     ///

@@ -312,7 +312,7 @@ fn events_that_may_not_be_written_cost_nothing_but_the_events() {
         }
         scene.assert_served(&pod);
         assert!(
-            scene.log().contains("event EIPBound of pod default/web-0 was not recorded"),
+            scene.log().contains("event EIPBound of Pod default/web-0 was not recorded"),
             "{verb}\n{}",
             scene.log()
         );
@@ -351,12 +351,23 @@ fn shipped_rules() -> (BTreeSet<String>, Vec<PolicyRule>) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("install/rbac.yaml");
     let objects: Vec<Value> = serde_saphyr::from_multiple(&std::fs::read_to_string(path).unwrap()).unwrap();
     let of_kind = |kind: &str| objects.iter().find(|object| object["kind"] == kind).unwrap();
-    let (account, role, binding) = (of_kind("ServiceAccount"), of_kind("ClusterRole"), of_kind("ClusterRoleBinding"));
-    assert_eq!(objects.len(), 3);
-    assert_eq!(account["metadata"], json!({"name": "podeip", "namespace": "kube-system"}));
-    assert_eq!(binding["roleRef"]["name"], role["metadata"]["name"]);
-    assert_eq!(binding["subjects"], json!([{"kind": "ServiceAccount", "name": "podeip", "namespace": "kube-system"}]));
-    let rules: Vec<PolicyRule> = serde_json::from_value(role["rules"].clone()).unwrap();
+    assert_eq!(objects.len(), 5);
+    assert_eq!(of_kind("ServiceAccount")["metadata"], json!({"name": "podeip", "namespace": "kube-system"}));
+    let mut rules: Vec<PolicyRule> = Vec::new();
+    for (role, binding) in [("ClusterRole", "ClusterRoleBinding"), ("Role", "RoleBinding")] {
+        let (role, binding) = (of_kind(role), of_kind(binding));
+        assert_eq!(
+            binding["roleRef"],
+            json!({"apiGroup": "rbac.authorization.k8s.io", "kind": role["kind"], "name": "podeip"})
+        );
+        assert_eq!(
+            binding["subjects"],
+            json!([{"kind": "ServiceAccount", "name": "podeip", "namespace": "kube-system"}])
+        );
+        let namespace = role["metadata"]["namespace"].as_str().map(str::to_owned);
+        let granted: Vec<PolicyRule> = serde_json::from_value(role["rules"].clone()).unwrap();
+        rules.extend(granted.into_iter().map(|rule| PolicyRule { namespace: namespace.clone(), ..rule }));
+    }
     let pairs = rules.iter().flat_map(|rule| {
         rule.verbs.iter().flat_map(move |verb| rule.resources.iter().map(move |resource| format!("{verb} {resource}")))
     });
@@ -390,5 +401,14 @@ fn the_shipped_role_is_enough_and_no_more_than_that() {
         assert_eq!(scene.records(), Vec::<Value>::new());
         note(&scene);
     }
+    let scene = Scene::new();
+    scene.world.cluster.permit_only(rules.clone());
+    let pod = simple(&scene).alive();
+    scene.add(&pod).assert_added(&pod);
+    scene.agent_once();
+    scene.delete_pod(&pod);
+    scene.agent_once();
+    scene.assert_nothing_left();
+    note(&scene);
     assert_eq!(used, permitted, "what is used, and what install/rbac.yaml permits");
 }

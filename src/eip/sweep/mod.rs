@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::cloud::{Eip, EipFilter};
+use crate::cloud::{Eip, EipFilter, EipStatus};
 use crate::deadline::Deadline;
 use crate::eip::at_once;
 use crate::eip::failure::Failure;
@@ -207,7 +207,10 @@ impl<'a> Sweeper<'a> {
         let records = self.node.store.attachments()?;
         let mut named: BTreeSet<&EipId> = pod_eips.iter().map(|it| &it.spec.allocation_id).collect();
         named.extend(records.iter().filter_map(|record| record.eip.as_ref()).map(|eip| &eip.id));
-        Ok(eips.iter().filter(|eip| owner::is_ours(eip, cluster) && !named.contains(&eip.id)).collect())
+        let loose = |eip: &&Eip| {
+            owner::is_ours(eip, cluster) && !named.contains(&eip.id) && eip.status != EipStatus::Releasing
+        };
+        Ok(eips.iter().filter(loose).collect())
     }
 
     fn judge_all(

@@ -24,8 +24,9 @@ use crate::eip::request::Notice;
 use crate::state::StateError;
 
 use doubt::Doubts;
-pub use pods::Pods;
-pub use rebuild::{rebuild, rebuilt_id};
+use pods::Pods;
+use rebuild::rebuild;
+pub use rebuild::rebuilt_id;
 use reports::Reports;
 use settle::Identity;
 pub use settle::{Scope, Settled, Unfinished};
@@ -84,6 +85,15 @@ impl<'a> Upkeep<'a> {
         }
         pass.unfinished.extend(tended.unfinished);
         Ok(pass)
+    }
+
+    /// Rebuilds what the state file has lost, for an operator who has no agent.
+    ///
+    /// # Errors
+    /// What kept it from looking.
+    pub fn rebuild(&self, until: Deadline) -> Result<(), Failure> {
+        let pods = Pods::of_node(self.node, &self.node_name, until.within(LIST_TIME))?;
+        rebuild(self.node, &pods, until).map(drop)
     }
 
     fn list_pods(&self, until: Deadline) -> Option<Pods> {

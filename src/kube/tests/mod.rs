@@ -227,7 +227,7 @@ fn lists_are_read_page_by_page() {
     let world = World::new([page(&["a", "b"], "t+1="), odd]);
     let pods = world.kube.pods_of_node("n-1", ample()).unwrap();
     assert_eq!(pods.iter().map(|pod| pod.name.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
-    let first = "GET /api/v1/pods?fieldSelector=spec.nodeName%3Dn-1&limit=100";
+    let first = "GET /api/v1/pods?fieldSelector=spec.nodeName%3Dn-1&limit=250";
     assert_eq!(world.server.lines(), [first.to_string(), format!("{first}&continue=t%2B1%3D")]);
 }
 

@@ -14,6 +14,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::cli::PathOptions;
+use super::identity::Identity;
 use super::paths;
 use super::print::{columns, or_dash, print, say};
 use crate::deadline::Deadline;
@@ -50,28 +51,6 @@ pub struct AgentOptions {
     report_only: bool,
     #[command(flatten)]
     paths: PathOptions,
-}
-
-/// Who this agent is in the cluster.
-struct Identity {
-    /// `spec.nodeName` of this node's pods.
-    node: String,
-    /// Where the Lease is.
-    namespace: String,
-}
-
-impl Identity {
-    fn read() -> anyhow::Result<Self> {
-        let variable = |name| std::env::var(name).ok().filter(|text| !text.is_empty());
-        let node = match variable("NODE_NAME") {
-            Some(node) => node,
-            None => nix::unistd::gethostname()
-                .ok()
-                .and_then(|name| name.into_string().ok())
-                .context("this host has no usable name; set NODE_NAME to the node's name in the cluster")?,
-        };
-        Ok(Self { node, namespace: variable("POD_NAMESPACE").unwrap_or("kube-system".into()) })
-    }
 }
 
 /// Runs until SIGTERM or SIGINT, or once.

@@ -26,7 +26,13 @@ fn del_leaves_the_waiting_to_a_living_agent() {
 fn an_agent_gives_its_lease_back_at_the_end() {
     let scene = Scene::new();
     let agent = Agent::start(&scene);
-    let holder = || scene.world.cluster.get("leases", "kube-system", "podeip-sweeper").map(|it| it["spec"]["holderIdentity"].clone());
+    let holder = || {
+        scene
+            .world
+            .cluster
+            .get("leases", "kube-system", "podeip-sweeper")
+            .map(|it| it["spec"]["holderIdentity"].clone())
+    };
     await_true("the agent sweeps", || holder().is_some_and(|holder| holder != json!("")));
     assert_eq!(agent.stop().code, Some(0));
     assert_eq!(holder(), Some(json!("")));

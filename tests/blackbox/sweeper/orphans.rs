@@ -22,7 +22,7 @@ pub fn orphan(scene: &Scene, pod: &str, uid: &str) -> String {
 }
 
 fn exists(scene: &Scene, eip: &str) -> bool {
-    scene.world.cloud.eip(eip).is_some_and(|eip| eip.status != Status::Released)
+    scene.world.cloud.eip(eip).is_some_and(|eip| !matches!(eip.status, Status::Released | Status::Releasing))
 }
 
 #[test]
