@@ -41,7 +41,7 @@ pub fn conclude(
     };
     let release = release_recorded(node, journal, deadline)?;
     if let Some(doomed) = doomed {
-        node.kube()?.finish_pod_eip_deletion(doomed, deadline)?;
+        node.kube()?.finish_pod_eip_deletion(*doomed, deadline)?;
     }
     Ok(match release {
         Release::Done => Ending::Released(eip.id.clone()),
@@ -55,7 +55,7 @@ enum Settled {
     Kept(Ending),
     /// Nobody keeps the EIP. The PodEIP that stands for it, if there is one, is marked as being
     /// deleted and stays until the EIP has been dealt with.
-    Doomed(Option<PodEip>),
+    Doomed(Option<Box<PodEip>>),
 }
 
 /// Has the PodEIP say what becomes of the EIP, before it does. The mark comes first, because a
@@ -85,7 +85,7 @@ fn settle_claim(
         };
         let kube = node.kube()?;
         match kube.begin_pod_eip_deletion(own, deadline) {
-            Ok(doomed) => return Ok(Settled::Doomed(doomed)),
+            Ok(doomed) => return Ok(Settled::Doomed(doomed.map(Box::new))),
             Err(moved) if moved.is_conflict() && !deadline.passed() => {
                 pod_eip = kube.pod_eip(&record.pod.namespace, &record.pod.name, deadline)?;
             }

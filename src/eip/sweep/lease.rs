@@ -37,7 +37,7 @@ pub struct Hold<'a> {
 
 /// What came of asking for the Lease.
 pub enum Asked<'a> {
-    Granted(Hold<'a>),
+    Granted(Box<Hold<'a>>),
     /// Somebody else sweeps.
     Held(String),
 }
@@ -68,7 +68,7 @@ pub fn acquire<'a>(
     match taken {
         Ok(lease) => {
             log::info!("lease {namespace}/{NAME}: held by {identity}");
-            Ok(Asked::Granted(Hold { kube, identity, duration, lease, renewed: Instant::now(), stopping }))
+            Ok(Asked::Granted(Box::new(Hold { kube, identity, duration, lease, renewed: Instant::now(), stopping })))
         }
         // Another agent was faster.
         Err(error) if error.is_already_exists() || error.is_conflict() => {

@@ -207,9 +207,8 @@ impl<'a> Sweeper<'a> {
         let records = self.node.store.attachments()?;
         let mut named: BTreeSet<&EipId> = pod_eips.iter().map(|it| &it.spec.allocation_id).collect();
         named.extend(records.iter().filter_map(|record| record.eip.as_ref()).map(|eip| &eip.id));
-        let loose = |eip: &&Eip| {
-            owner::is_ours(eip, cluster) && !named.contains(&eip.id) && eip.status != EipStatus::Releasing
-        };
+        let loose =
+            |eip: &&Eip| owner::is_ours(eip, cluster) && !named.contains(&eip.id) && eip.status != EipStatus::Releasing;
         Ok(eips.iter().filter(loose).collect())
     }
 

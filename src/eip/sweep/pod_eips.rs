@@ -43,9 +43,11 @@ impl Sweeper<'_> {
         let mut ready = Vec::new();
         for case in cases {
             hold.keep(deadline)?;
+            let why = case.why.clone();
+            let subject = case.pod_eip.clone();
             match self.make_ready(case, deadline) {
-                Ok(case) => ready.push(case),
-                Err(finding) => findings.extend(finding),
+                Ok(case) => ready.extend(case),
+                Err(failure) => findings.push(Finding::of(&subject, What::Failed(failure), &why)),
             }
         }
         let leaving: Vec<Leaving> = ready.iter().filter(|case| !case.shared).map(leaving).collect();
@@ -59,23 +61,21 @@ impl Sweeper<'_> {
     }
 
     /// From here on no pod takes the EIP over, or only one that was not there when it was judged.
-    /// `Err`: it is not to be touched any more, perhaps with something to tell.
-    fn make_ready(&self, case: Case, deadline: Deadline) -> Result<Case, Option<Finding>> {
-        let failed = |failure: Failure| Some(Finding::of(&case.pod_eip, What::Failed(failure), &case.why));
-        let kube = self.node.kube().map_err(failed)?;
+    /// `None`: it is gone, or not what was judged any more.
+    fn make_ready(&self, case: Case, deadline: Deadline) -> Result<Option<Case>, Failure> {
+        let kube = self.node.kube()?;
         let PodEip { namespace, name, .. } = &case.pod_eip;
         if case.ends {
             return match kube.begin_pod_eip_deletion(&case.pod_eip, deadline) {
-                Ok(Some(doomed)) => Ok(Case { pod_eip: doomed, ..case }),
-                Ok(None) => Err(None),
-                Err(moved) if moved.is_conflict() => Err(None),
-                Err(error) => Err(failed(error.into())),
+                Ok(doomed) => Ok(doomed.map(|pod_eip| Case { pod_eip, ..case })),
+                Err(moved) if moved.is_conflict() => Ok(None),
+                Err(error) => Err(error.into()),
             };
         }
-        let now = kube.pod_eip(namespace, name, deadline).map_err(|error| failed(error.into()))?;
-        let pod = kube.pod(namespace, name, deadline).map_err(|error| failed(error.into()))?;
+        let now = kube.pod_eip(namespace, name, deadline)?;
+        let pod = kube.pod(namespace, name, deadline)?;
         let unchanged = now.is_some_and(|now| now.resource_version == case.pod_eip.resource_version);
-        if unchanged && pod.is_none_or(|pod| pod.finished()) { Ok(case) } else { Err(None) }
+        Ok(Some(case).filter(|_| unchanged && pod.is_none_or(|pod| pod.finished())))
     }
 
     fn finish(&self, case: &Case, left: Option<Left>, deadline: Deadline) -> Result<What, Failure> {
