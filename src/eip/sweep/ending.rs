@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use super::STEP_TIME;
 use super::lease::Hold;
 use crate::cloud::{Class, Cloud, Eip, EipFilter, EipStatus};
 use crate::deadline::Deadline;
@@ -63,7 +64,7 @@ pub fn unbind(
     for one in leaving {
         let Some(Seen::Bound(eip)) = states.get(&one.id) else { continue };
         hold.keep(deadline)?;
-        let asked = cloud.detach_eip(eip, &ClientToken::random(), deadline);
+        let asked = cloud.detach_eip(eip, &ClientToken::random(), deadline.within(STEP_TIME));
         // Whatever it was, the next look tells.
         if let Err(error) = asked.as_ref()
             && !error.outcome_unknown()

@@ -21,6 +21,9 @@ const UNCLAIMED_ANNOTATION: &str = "podeip/unclaimed";
 /// Beyond one period, for a sweep that takes long: its holder renews within it.
 const SLACK: Duration = Duration::from_secs(45);
 
+/// An API server that takes longer may have let the Lease go to another agent.
+const WRITE_TIME: Duration = Duration::from_secs(20);
+
 /// Annotations may have 256 KiB in all; an id and a time take some 60 bytes.
 const MOST_UNCLAIMED: usize = 3000;
 
@@ -126,7 +129,7 @@ impl Hold<'_> {
         deadline: Deadline,
     ) -> Result<(), Failure> {
         let holding = Holding { holder, duration: self.duration, annotations };
-        let written = self.kube.update_lease(&self.lease, &holding, deadline);
+        let written = self.kube.update_lease(&self.lease, &holding, deadline.within(WRITE_TIME));
         self.lease = written.map_err(|error| {
             let Lease { namespace, name, .. } = &self.lease;
             Failure { kind: Kind::TryAgain, ..Failure::from(error) }

@@ -37,6 +37,12 @@ use pod_eips::Case;
 /// itself, make a PodEIP worth a look.
 const ROUND_TIME: Duration = Duration::from_secs(30);
 
+/// A whole listing, page by page.
+const LISTING_TIME: Duration = Duration::from_secs(120);
+
+/// One thing done about one EIP or PodEIP.
+const STEP_TIME: Duration = Duration::from_secs(20);
+
 /// Up to so many pods are asked for one by one; for more, all pods are listed.
 const ASKED_SINGLY: usize = 20;
 
@@ -145,7 +151,8 @@ impl<'a> Sweeper<'a> {
     pub fn sweep(&self, keep: bool, deadline: Deadline) -> Result<Swept, Failure> {
         let kube = self.node.kube()?;
         let period = self.node.settings.gc_period;
-        let mut hold = match lease::acquire(kube, &self.namespace, &self.identity, period, &self.stopping, deadline)? {
+        let asking = deadline.within(STEP_TIME);
+        let mut hold = match lease::acquire(kube, &self.namespace, &self.identity, period, &self.stopping, asking)? {
             Asked::Granted(hold) => hold,
             Asked::Held(by) => {
                 log::info!("not sweeping: lease {}/{} is held by {by}", self.namespace, lease::NAME);
@@ -153,7 +160,7 @@ impl<'a> Sweeper<'a> {
             }
         };
         let report = self.sweep_holding(&mut hold, deadline);
-        if !keep && let Err(failure) = hold.give_back(deadline) {
+        if !keep && let Err(failure) = hold.give_back(deadline.within(STEP_TIME)) {
             log::warn!("{failure}");
         }
         report.map(Swept::Done)
@@ -175,17 +182,18 @@ impl<'a> Sweeper<'a> {
 
     fn sweep_holding(&self, hold: &mut Hold, deadline: Deadline) -> Result<Report, Failure> {
         let (kube, cloud, cluster) = (self.node.kube()?, self.node.cloud()?, self.node.cluster()?);
-        let pod_eips = kube.pod_eips(None, deadline)?;
+        let listing = || deadline.within(LISTING_TIME);
+        let pod_eips = kube.pod_eips(None, listing())?;
         hold.keep(deadline)?;
         let tags = BTreeMap::from([(owner::TAG_CLUSTER.to_string(), cluster.to_string())]);
-        let eips = cloud.describe_eips(&EipFilter::Tags(tags), deadline)?;
+        let eips = cloud.describe_eips(&EipFilter::Tags(tags), listing())?;
         hold.keep(deadline)?;
-        let account_eips = cloud.count_eips(deadline).inspect_err(|error| log::warn!("{error}")).ok().flatten();
+        let account_eips = cloud.count_eips(listing()).inspect_err(|error| log::warn!("{error}")).ok().flatten();
         let now = kube.now();
         let fresh = self.node.settings.gc_period * 2 + ROUND_TIME;
         let suspects: Vec<&PodEip> = pod_eips.iter().filter(|it| judge::is_suspect(it, now, fresh)).collect();
         let loose = self.loose(&eips, &pod_eips, cluster)?;
-        let pods = Looked::ask(self.node, &suspects, &loose, deadline)?;
+        let pods = Looked::ask(self.node, &suspects, &loose, listing())?;
         hold.keep(deadline)?;
 
         let mut report = Report { pod_eips: pod_eips.len(), account_eips, ..Report::default() };

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::ending::{self, Leaving, Left, Place};
 use super::lease::Hold;
-use super::{Finding, Sweeper, What};
+use super::{Finding, STEP_TIME, Sweeper, What};
 use crate::cloud::Eip;
 use crate::deadline::Deadline;
 use crate::eip::bind::whereabouts;
@@ -67,7 +67,8 @@ impl Sweeper<'_> {
         let mut left = ending::unbind(self.node.cloud()?, hold, &leaving, deadline)?;
         for eip in due {
             hold.keep(deadline)?;
-            let what = self.release_orphan(left.remove(&eip.id), deadline).unwrap_or_else(What::Failed);
+            let left = left.remove(&eip.id);
+            let what = self.release_orphan(left, deadline.within(STEP_TIME)).unwrap_or_else(What::Failed);
             findings.push(unclaimed_finding(eip, what));
         }
         Ok(findings)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::ending::{self, Leaving, Left, Place};
 use super::lease::Hold;
-use super::{Finding, Sweeper, What};
+use super::{Finding, STEP_TIME, Sweeper, What};
 use crate::cloud::Eip;
 use crate::deadline::Deadline;
 use crate::eip::failure::{Failure, Kind};
@@ -45,7 +45,7 @@ impl Sweeper<'_> {
             hold.keep(deadline)?;
             let why = case.why.clone();
             let subject = case.pod_eip.clone();
-            match self.make_ready(case, deadline) {
+            match self.make_ready(case, deadline.within(STEP_TIME)) {
                 Ok(case) => ready.extend(case),
                 Err(failure) => findings.push(Finding::of(&subject, What::Failed(failure), &why)),
             }
@@ -54,7 +54,8 @@ impl Sweeper<'_> {
         let mut left = ending::unbind(self.node.cloud()?, hold, &leaving, deadline)?;
         for case in &ready {
             hold.keep(deadline)?;
-            let outcome = self.finish(case, left.remove(&case.pod_eip.spec.allocation_id), deadline);
+            let left = left.remove(&case.pod_eip.spec.allocation_id);
+            let outcome = self.finish(case, left, deadline.within(STEP_TIME));
             findings.push(Finding::of(&case.pod_eip, outcome.unwrap_or_else(What::Failed), &case.why));
         }
         Ok(findings)

@@ -1,7 +1,8 @@
 //! An agent's care for its node: finish what was interrupted, keep what runs as it should be.
 //!
 //! A [`round`](Upkeep::round) looks at everything; [`settle`](Upkeep::settle) alone is what a change
-//! of the state file calls for. Neither holds a lock while it waits.
+//! of the state file calls for, and both may run at the same time. Neither holds a pod's lock while
+//! it waits.
 
 mod doubt;
 mod drift;
@@ -13,6 +14,8 @@ mod served;
 mod settle;
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -42,8 +45,16 @@ pub struct Upkeep<'a> {
     node: &'a Node,
     /// `spec.nodeName` of this node's pods.
     node_name: String,
-    doubts: Doubts,
     reports: Reports,
+    /// One pass at a time: a pass that finds another one running would only repeat its steps.
+    settling: Mutex<Settling>,
+    stopping: AtomicBool,
+}
+
+/// What is remembered from one pass to the next.
+#[derive(Debug, Default)]
+struct Settling {
+    doubts: Doubts,
     /// As of which writing each attachment was settled.
     settled: BTreeMap<Identity, Timestamp>,
 }
@@ -53,17 +64,26 @@ impl<'a> Upkeep<'a> {
         Self {
             node,
             node_name: node_name.into(),
-            doubts: Doubts::default(),
             reports: Reports::default(),
-            settled: BTreeMap::new(),
+            settling: Mutex::default(),
+            stopping: AtomicBool::new(false),
         }
+    }
+
+    /// Has rounds and passes that run end at their next step.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
     }
 
     /// One look at everything on this node, and what that calls for.
     ///
     /// # Errors
     /// Only when the state cannot be read; what was not finished is in the result.
-    pub fn round(&mut self, until: Deadline) -> Result<Settled, Failure> {
+    pub fn round(&self, until: Deadline) -> Result<Settled, Failure> {
         // A file that does not parse is reported once and set aside; from then on it is a lost one.
         if let Err(error @ StateError::Corrupt { .. }) = self.node.store.attachments() {
             log::error!("{error}");

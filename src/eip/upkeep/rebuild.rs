@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -17,6 +18,9 @@ use crate::kube::{Pod, PodEip};
 use crate::names::{ContainerId, EipKind, PodRef, PodUid};
 use crate::state::format::{AttachedEip, Attachment, Binding, Phase};
 use crate::strategy::Strategy;
+
+/// For one pod: its PodEIP and its EIP.
+const LOOK_TIME: Duration = Duration::from_secs(15);
 
 /// The interface that kubelet's runtimes give a pod its address on.
 const IFNAME: &str = "eth0";
@@ -36,7 +40,7 @@ pub fn rebuild(node: &Node, pods: &Pods, until: Deadline) -> Result<Vec<Attachme
         if is_recorded(&node.store.attachments()?, pod) {
             continue;
         }
-        let Some(record) = record_of(node, pod, &mut tagged, until)? else { continue };
+        let Some(record) = record_of(node, pod, &mut tagged, until.within(LOOK_TIME))? else { continue };
         log::warn!("pod {}: its record was lost and is rebuilt ({:?})", record.pod, record.phase);
         node.store.update(Deadline::after(STATE_LOCK_WAIT), |all| all.push(record.clone()))?;
         rebuilt.push(record);

@@ -1,6 +1,7 @@
 //! Keeping what runs as it should be: the binding, what is published of it, and what the pod asks for now.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::Upkeep;
 use super::drift::Drift;
@@ -21,6 +22,9 @@ use crate::eip::request::{self, Notice, Source};
 use crate::kube::{CONDITION_ANNOTATION, Kube, Pod, PodEip, PodEipStatus};
 use crate::names::{EipId, EipKind};
 use crate::state::format::{AttachedEip, Attachment, Binding, Phase};
+
+/// For one pod, however slow the API server is; the next round is not far.
+const TEND_TIME: Duration = Duration::from_secs(20);
 
 /// A running pod and its EIP.
 struct Served<'a> {
@@ -59,7 +63,10 @@ impl Upkeep<'_> {
             return Ok(tended);
         }
         self.see_all(&mut served, until);
-        let outcomes = at_once::each(&served, |one| self.tend_one(one, until));
+        let outcomes = at_once::each(&served, |one| match self.is_stopping() {
+            true => Ok(false),
+            false => self.tend_one(one, until.within(TEND_TIME)),
+        });
         for (one, outcome) in served.iter().zip(outcomes) {
             match outcome {
                 Ok(rebinding) => tended.rebinding |= rebinding,
@@ -76,6 +83,7 @@ impl Upkeep<'_> {
     /// more: a listing may lag behind.
     fn see_all(&self, served: &mut [Served], until: Deadline) {
         let listed = self.node.cloud().and_then(|cloud| {
+            let until = until.within(TEND_TIME);
             see(cloud, served, |_| true, until)?;
             if served.iter().any(|one| one.drift().is_some()) && until.sleep(READ_LAG) {
                 see(cloud, served, |one| one.drift().is_some(), until)?;

@@ -5,12 +5,14 @@
 //! was decided upon: an ADD or DEL that came meanwhile goes first.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::Upkeep;
+use super::doubt::Doubts;
 use super::pods::Pods;
+use super::{Settling, Upkeep};
 use crate::cloud::{Eip, EipFilter, EipStatus};
 use crate::deadline::Deadline;
 use crate::eip::at_once;
@@ -81,22 +83,23 @@ impl Upkeep<'_> {
     ///
     /// # Errors
     /// Only when the state cannot be read; what fails for one attachment is in the result.
-    pub fn settle(&mut self, scope: Scope, pods: Option<&Pods>, until: Deadline) -> Result<Settled, Failure> {
+    pub fn settle(&self, scope: Scope, pods: Option<&Pods>, until: Deadline) -> Result<Settled, Failure> {
+        let mut state = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
         let mut pass = Settled::default();
         let mut fates = BTreeMap::new();
         let mut settled = BTreeSet::new();
         let mut pause = FIRST_PAUSE;
         loop {
-            let mut open = self.open(scope)?;
+            let mut open = self.open(&mut state, scope)?;
             open.retain(|record| !settled.contains(&identity(record)));
             let all = open.len();
             // A verb's own pod is not looked at until the verb has ended.
             open.retain(|record| self.is_idle(record));
             pass.pending = open.len() < all;
-            let cases = self.cases(open, pods, &mut fates, until);
+            let cases = self.cases(&mut state.doubts, open, pods, &mut fates, until);
             let steps = at_once::each(&cases, |case| step(self.node, case, until));
             for (case, outcome) in cases.iter().zip(steps) {
-                let again = self.note(case, outcome).unwrap_or_else(|failure| {
+                let again = note(&mut state.doubts, case, outcome).unwrap_or_else(|failure| {
                     log::warn!("pod {} is left for the next round: {failure}", case.record.pod);
                     pass.unfinished.push((case.record.pod.clone(), failure));
                     false
@@ -104,10 +107,10 @@ impl Upkeep<'_> {
                 pass.pending |= again;
                 if !again {
                     settled.insert(identity(&case.record));
-                    self.settled.insert(identity(&case.record), case.record.updated_at);
+                    state.settled.insert(identity(&case.record), case.record.updated_at);
                 }
             }
-            if !pass.pending || !until.sleep(pause) {
+            if !pass.pending || self.is_stopping() || !until.sleep(pause) {
                 return Ok(pass);
             }
             pause = (pause * 8 / 5).min(LONGEST_PAUSE);
@@ -115,14 +118,15 @@ impl Upkeep<'_> {
     }
 
     /// The attachments in `scope`.
-    fn open(&mut self, scope: Scope) -> Result<Vec<Attachment>, Failure> {
+    fn open(&self, state: &mut Settling, scope: Scope) -> Result<Vec<Attachment>, Failure> {
         let mut records = self.node.store.attachments()?;
-        self.doubts.keep(&records);
+        state.doubts.keep(&records);
         let standing: BTreeSet<Identity> = records.iter().map(identity).collect();
-        self.settled.retain(|identity, _| standing.contains(identity));
+        state.settled.retain(|identity, _| standing.contains(identity));
         if scope == Scope::Changed {
-            records
-                .retain(|record| !is_served(record) && self.settled.get(&identity(record)) != Some(&record.updated_at));
+            records.retain(|record| {
+                !is_served(record) && state.settled.get(&identity(record)) != Some(&record.updated_at)
+            });
         }
         Ok(records)
     }
@@ -132,24 +136,11 @@ impl Upkeep<'_> {
         lock.is_ok_and(|lock| lock.is_some())
     }
 
-    /// Whether another step is to follow.
-    fn note(&mut self, case: &Case, outcome: Result<Progress, Failure>) -> Result<bool, Failure> {
-        match outcome? {
-            Progress::Settled => Ok(false),
-            Progress::Waiting => Ok(true),
-            Progress::Asked { written, refusal } => {
-                let phase = if matches!(case.plan, Plan::Rebind(_)) { Phase::Binding } else { Phase::Unbinding };
-                let record = Attachment { updated_at: written, phase, ..case.record.clone() };
-                self.doubts.asked(&record, refusal.is_none());
-                refusal.map_or(Ok(true), Err)
-            }
-        }
-    }
-
     /// What is to be done about each record. Fates are asked once in a pass: those that end an
     /// attachment are final.
     fn cases(
-        &mut self,
+        &self,
+        doubts: &mut Doubts,
         open: Vec<Attachment>,
         pods: Option<&Pods>,
         fates: &mut BTreeMap<PodUid, Fate>,
@@ -162,7 +153,7 @@ impl Upkeep<'_> {
         let with_plan = |record: Attachment| {
             let fate = fates.get(&record.pod.uid).cloned().unwrap_or(Fate::Unknown("it was not asked".into()));
             let plan = plan(&record, &fate, sandbox_alive(&record));
-            Case { believed: self.doubts.believed(&record), record, fate, plan, seen: None }
+            Case { believed: doubts.believed(&record), record, fate, plan, seen: None }
         };
         let mut cases: Vec<Case> = open.into_iter().map(with_plan).collect();
         self.look(&mut cases, until);
@@ -189,6 +180,20 @@ impl Upkeep<'_> {
     }
 }
 
+/// Whether another step is to follow.
+fn note(doubts: &mut Doubts, case: &Case, outcome: Result<Progress, Failure>) -> Result<bool, Failure> {
+    match outcome? {
+        Progress::Settled => Ok(false),
+        Progress::Waiting => Ok(true),
+        Progress::Asked { written, refusal } => {
+            let phase = if matches!(case.plan, Plan::Rebind(_)) { Phase::Binding } else { Phase::Unbinding };
+            let record = Attachment { updated_at: written, phase, ..case.record.clone() };
+            doubts.asked(&record, refusal.is_none());
+            refusal.map_or(Ok(true), Err)
+        }
+    }
+}
+
 impl Case {
     /// Whether its EIP is to be unbound or bound.
     fn moves(&self) -> bool {
@@ -202,7 +207,7 @@ fn identity(record: &Attachment) -> Identity {
 
 /// What the API server says of the records' pods. A silent one is asked once for all of them.
 fn fates_of(node: &Node, records: &[&Attachment], pods: Option<&Pods>, until: Deadline) -> Vec<(PodUid, Fate)> {
-    let silent = std::sync::OnceLock::new();
+    let silent = OnceLock::new();
     let ask = |record: &&Attachment| {
         if let Some(pod) = pods.and_then(|pods| pods.instance(&record.pod)) {
             return Fate::told_by(Some(pod), &record.pod.uid);

@@ -1,8 +1,8 @@
 //! `podeip agent`: looks after this node, and after the cluster while it holds the Lease.
 //!
-//! One process a node. The main thread works on the node whenever the state file changes and every
-//! period; a second thread sweeps. While it lives it holds `agent.lock`, and DEL leaves to it what
-//! needs waiting.
+//! One process a node. The main thread waits for signals and for changes of the state file; one thread
+//! settles what a change means, one makes a round over the node every period, one sweeps. While it
+//! lives it holds `agent.lock`, and DEL leaves to it what needs waiting.
 
 mod wait;
 
@@ -20,7 +20,7 @@ use super::print::{columns, or_dash, print, say};
 use crate::deadline::Deadline;
 use crate::eip::node::{Node, Paths};
 use crate::eip::sweep::{Finding, Report, Sweeper, Swept, What};
-use crate::eip::upkeep::{Scope, Settled, Upkeep};
+use crate::eip::upkeep::{Scope, Upkeep};
 use crate::settings::Settings;
 use crate::state::Store;
 use wait::{Waiter, Woken};
@@ -121,47 +121,80 @@ enum Ended {
 /// Works with one version of the settings.
 fn serve(paths: &Paths, identity: &Identity, report_only: bool, waiter: &Waiter) -> anyhow::Result<Ended> {
     let node = Node::open(paths)?.paced();
+    let upkeep = Upkeep::new(&node, &identity.node);
     let sweeper = Sweeper::new(&node, &identity.node, &identity.namespace, report_only);
-    let (stop, stopped) = mpsc::channel::<()>();
+    let period = node.settings.gc_period;
+    let (stop_rounds, rounds_stopped) = mpsc::channel();
+    let (stop_sweeps, sweeps_stopped) = mpsc::channel();
+    // One change that waits to be looked at stands for all that follow it.
+    let (changed, changes) = mpsc::sync_channel(1);
     let ended = std::thread::scope(|scope| {
+        scope.spawn(|| settle_on(&upkeep, changes));
+        scope.spawn(|| every(period, rounds_stopped, || make_round(&upkeep)));
         if node.settings.enabled {
-            scope.spawn(|| sweep_on(&sweeper, node.settings.gc_period, stopped));
+            scope.spawn(|| sweep_on(&sweeper, period, sweeps_stopped));
         } else {
             log::warn!("enable_eip_pool is off: only what is left of earlier pods is looked after");
         }
-        let ended = look_after(&node, paths, identity, waiter);
+        let ended = wait(&node, paths, waiter, &changed);
+        upkeep.stop();
         sweeper.stop();
-        drop(stop);
+        drop((stop_rounds, stop_sweeps, changed));
         ended
     });
     Ok(ended)
 }
 
-/// The node's work, until something ends it.
-fn look_after(node: &Node, paths: &Paths, identity: &Identity, waiter: &Waiter) -> Ended {
-    let period = node.settings.gc_period;
-    let mut upkeep = Upkeep::new(node, &identity.node);
-    let mut next_round = Instant::now();
+/// Waits for what ends this version of the settings, and passes on that the state file has changed.
+fn wait(node: &Node, paths: &Paths, waiter: &Waiter, changed: &mpsc::SyncSender<()>) -> Ended {
+    let mut next_reading = Instant::now() + node.settings.gc_period;
     loop {
-        let round_is_due = Instant::now() >= next_round;
-        let pass = if round_is_due {
-            next_round = Instant::now() + period;
-            upkeep.round(Deadline::after(LONGEST_ROUND))
-        } else {
-            upkeep.settle(Scope::Changed, None, Deadline::after(PASS_TIME))
-        };
-        let pass = pass.unwrap_or_else(|failure| {
-            log::error!("{failure}");
-            Settled::default()
-        });
-        let wake = if pass.pending { next_round.min(Instant::now() + SOON) } else { next_round };
-        match waiter.wait(wake) {
+        match waiter.wait(next_reading) {
             Woken::Stop => return Ended::Stopped,
-            Woken::Change | Woken::Time => {}
+            Woken::Change => drop(changed.try_send(())),
+            Woken::Time => {
+                next_reading = Instant::now() + node.settings.gc_period;
+                if settings_changed(node, paths) {
+                    return Ended::SettingsChanged;
+                }
+            }
         }
-        if round_is_due && settings_changed(node, paths) {
-            return Ended::SettingsChanged;
+    }
+}
+
+/// Settles what each change means, until the sender hangs up.
+fn settle_on(upkeep: &Upkeep, changes: mpsc::Receiver<()>) {
+    let mut pending = false;
+    loop {
+        let woken = if pending { changes.recv_timeout(SOON) } else { changes.recv().map_err(Into::into) };
+        if matches!(woken, Err(RecvTimeoutError::Disconnected)) {
+            return;
         }
+        pending = match upkeep.settle(Scope::Changed, None, Deadline::after(PASS_TIME)) {
+            Ok(pass) => pass.pending,
+            Err(failure) => {
+                log::error!("{failure}");
+                false
+            }
+        };
+    }
+}
+
+/// Does `work` now and every `period`, until `stopped` hangs up.
+fn every(period: Duration, stopped: mpsc::Receiver<()>, work: impl Fn()) {
+    loop {
+        let started = Instant::now();
+        work();
+        let rest = period.saturating_sub(started.elapsed());
+        if !matches!(stopped.recv_timeout(rest), Err(RecvTimeoutError::Timeout)) {
+            return;
+        }
+    }
+}
+
+fn make_round(upkeep: &Upkeep) {
+    if let Err(failure) = upkeep.round(Deadline::after(LONGEST_ROUND)) {
+        log::error!("round: {failure}");
     }
 }
 
@@ -176,19 +209,16 @@ fn settings_changed(node: &Node, paths: &Paths) -> bool {
     }
 }
 
-/// Sweeps every period until `stopped` hangs up.
+/// Sweeps every period, and gives the Lease back at the end.
 fn sweep_on(sweeper: &Sweeper, period: Duration, stopped: mpsc::Receiver<()>) {
-    loop {
+    every(period, stopped, || {
         let started = Instant::now();
         match sweeper.sweep(true, Deadline::after(LONGEST_ROUND)) {
             Ok(Swept::Done(report)) => log_sweep(&report, started.elapsed()),
             Ok(Swept::HeldBy(_)) => {}
             Err(failure) => log::warn!("sweep: {failure}"),
         }
-        if !matches!(stopped.recv_timeout(period.saturating_sub(started.elapsed())), Err(RecvTimeoutError::Timeout)) {
-            break;
-        }
-    }
+    });
     if let Err(failure) = sweeper.resign(Deadline::after(RESIGN_TIME)) {
         log::warn!("the Lease was not given back and runs out by itself: {failure}");
     }
