@@ -26,6 +26,8 @@ use crate::settings::Settings;
 use crate::state::format::{AttachedEip, Phase};
 use crate::strategy::Strategy;
 
+mod undo;
+
 /// Kept from the verb's time for undoing a failed try: one unbinding call and a few looks.
 const ROLLBACK_TIME: Duration = Duration::from_secs(8);
 
@@ -361,42 +363,4 @@ impl<'a> Attempt<'a> {
         );
         Ok(())
     }
-
-    /// Unbinds what this try may have bound, keeps the EIP for the next try of the same pod, and
-    /// tells meanwhile.
-    fn undo(&mut self, failure: &Failure, verb: Deadline) -> Told {
-        let Self { node, sandbox, requested, journal, pod, claim, .. } = self;
-        std::thread::scope(|scope| {
-            let told = match (pod, node.kube()) {
-                (Some(pod), Ok(kube)) => {
-                    let warning = publish::warning(publish::FAILED, failure);
-                    scope.spawn(move || publish::tell(kube, pod, &warning, &requested.notices, verb));
-                    Told::Already
-                }
-                _ => Told::NotYet,
-            };
-            if journal.on_disk()
-                && let Err(error) = undo_recorded(node, journal, failure, verb)
-            {
-                log::error!("pod {}: undoing the failed try: {error}", sandbox.pod);
-            }
-            if failure.kind == Kind::EipUnavailable
-                && let Err(error) =
-                    node.kube().and_then(|kube| publish::withdraw(kube, journal.record(), claim.as_ref(), verb))
-            {
-                log::error!("pod {}: its PodEIP names an EIP that it did not get: {error}", sandbox.pod);
-            }
-            told
-        })
-    }
-}
-
-fn undo_recorded(node: &Node, journal: &mut Journal, failure: &Failure, verb: Deadline) -> Result<(), Failure> {
-    let text = failure.to_string();
-    let noted = journal.save(|record| record.last_error = Some(text));
-    // Not being able to note it is no reason to leave it bound.
-    if journal.record().binding.is_some() {
-        detach::unbind_recorded(node.cloud()?, journal, verb)?;
-    }
-    noted
 }

@@ -12,6 +12,7 @@ use crate::eip::journal::Journal;
 use crate::eip::node::Node;
 use crate::eip::package;
 use crate::eip::publish::{self, is_claim_of};
+use crate::eip::request::Notice;
 use crate::kube::{Kube, PodEip};
 use crate::names::{EipId, EipKind};
 use crate::state::format::{Attachment, Phase};
@@ -77,8 +78,10 @@ fn settle_claim(
             }
             Claim::Lasting(kept) => {
                 publish::unpublish_binding(node.kube()?, kept, pod_stands, deadline)?;
-                let kept = format!("{id} stays with PodEIP {} ({})", record.pod, kept.spec.strategy);
-                return Ok(Settled::Kept(Ending::Kept(kept)));
+                let message = format!("{id} stays with PodEIP {} ({})", record.pod, kept.spec.strategy);
+                let notice = Notice { reason: "EIPKept", message: message.clone(), warning: false };
+                publish::record(node.kube()?, &kept.reference(), &notice, None, deadline);
+                return Ok(Settled::Kept(Ending::Kept(message)));
             }
             Claim::Ending(None) => return Ok(Settled::Doomed(None)),
             Claim::Ending(Some(own)) => own,

@@ -282,9 +282,18 @@ impl Scene {
 
     /// The messages of the pod's events with this reason.
     pub fn events(&self, sandbox: &Sandbox, reason: &str) -> Vec<String> {
+        self.events_of("Pod", sandbox, reason)
+    }
+
+    /// The same of its PodEIP.
+    pub fn pod_eip_events(&self, sandbox: &Sandbox, reason: &str) -> Vec<String> {
+        self.events_of("PodEIP", sandbox, reason)
+    }
+
+    fn events_of(&self, kind: &str, sandbox: &Sandbox, reason: &str) -> Vec<String> {
         let events = self.world.cluster.events_for(&sandbox.namespace, &sandbox.name);
-        let of_reason = events.iter().filter(|event| event["reason"] == reason);
-        of_reason.map(|event| event["message"].as_str().unwrap().to_string()).collect()
+        let wanted = |event: &&Value| event["reason"] == reason && event["involvedObject"]["kind"] == kind;
+        events.iter().filter(wanted).map(|event| event["message"].as_str().unwrap().to_string()).collect()
     }
 
     pub fn delete_pod(&self, sandbox: &Sandbox) {

@@ -24,8 +24,10 @@ fn an_eip_unbound_by_hand_is_bound_again() {
     scene.agent_once();
     assert_eq!(scene.assert_served(&pod).id, eip.id);
     assert_eq!(gate(&scene, &pod), "True");
-    assert_eq!(scene.events(&pod, "EIPDrifted").len(), 2, "on the pod and on its PodEIP");
-    assert_eq!(scene.events(&pod, "EIPRestored").len(), 2);
+    for reason in ["EIPDrifted", "EIPRestored"] {
+        assert_eq!(scene.events(&pod, reason).len(), 1, "{reason}");
+        assert_eq!(scene.pod_eip_events(&pod, reason).len(), 1, "{reason}");
+    }
     assert_eq!(scene.pod_eip(&pod).unwrap()["metadata"]["annotations"]["podeip/condition"], Value::Null);
     assert_eq!(scene.records()[0]["phase"], "Bound");
 }
