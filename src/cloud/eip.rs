@@ -48,10 +48,12 @@ pub struct Allocated {
     pub address: Option<Ipv4Addr>,
 }
 
-/// Which EIPs are wanted. A filter without ids or tags finds nothing, never everything.
+/// Which EIPs are wanted. A filter without ids, addresses or tags finds nothing, never everything.
 #[derive(Clone, Debug, PartialEq)]
 pub enum EipFilter {
     Ids(Vec<EipId>),
+    /// Public addresses.
+    Addresses(Vec<Ipv4Addr>),
     /// Bound, being bound or being unbound there.
     OnEni(EniId),
     /// All of these tags, key and value.
@@ -63,6 +65,7 @@ impl EipFilter {
     pub(super) fn matches(&self, eip: &Eip) -> bool {
         match self {
             EipFilter::Ids(ids) => ids.contains(&eip.id),
+            EipFilter::Addresses(addresses) => eip.address.is_some_and(|address| addresses.contains(&address)),
             EipFilter::OnEni(eni) => eip.instance_id.as_deref() == Some(eni.as_str()),
             EipFilter::Tags(tags) => {
                 !tags.is_empty() && tags.iter().all(|(key, value)| eip.tags.get(key) == Some(value))

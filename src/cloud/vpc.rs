@@ -17,8 +17,8 @@ use super::{Class, Cloud, CloudError};
 /// The largest page that DescribeEipAddresses gives.
 const PAGE: usize = 100;
 
-/// As many ids as one DescribeEipAddresses takes.
-const IDS_PER_CALL: usize = 50;
+/// As many ids, or addresses, as one DescribeEipAddresses takes.
+const LISTED_PER_CALL: usize = 50;
 
 /// Today's TagResources takes 50 resources, older endpoints 20.
 const TAGGED_PER_CALL: usize = 20;
@@ -225,9 +225,11 @@ impl Query {
 /// The listings that together answer `filter`; none when it asks for nothing.
 fn queries(filter: &EipFilter) -> Vec<Query> {
     let query = |subject: String, parameters| Query { subject, parameters, tags: BTreeMap::new() };
+    let listed = |name, texts: String| query(texts.clone(), vec![(name, texts)]);
     match filter {
-        EipFilter::Ids(ids) => {
-            ids.chunks(IDS_PER_CALL).map(|chunk| query(joined(chunk), vec![("AllocationId", joined(chunk))])).collect()
+        EipFilter::Ids(ids) => ids.chunks(LISTED_PER_CALL).map(|chunk| listed("AllocationId", joined(chunk))).collect(),
+        EipFilter::Addresses(addresses) => {
+            addresses.chunks(LISTED_PER_CALL).map(|chunk| listed("EipAddress", joined(chunk))).collect()
         }
         EipFilter::OnEni(eni) => vec![query(
             format!("on {eni}"),
@@ -290,9 +292,9 @@ fn absent_is_success(result: Result<(), CloudError>, absent: Class) -> Result<()
     }
 }
 
-fn joined(ids: &[EipId]) -> String {
-    let ids: Vec<&str> = ids.iter().map(EipId::as_str).collect();
-    ids.join(",")
+fn joined(entries: &[impl ToString]) -> String {
+    let texts: Vec<String> = entries.iter().map(ToString::to_string).collect();
+    texts.join(",")
 }
 
 #[cfg(test)]

@@ -150,13 +150,26 @@ fn ids_go_fifty_at_a_time() {
 }
 
 #[test]
+fn addresses_go_fifty_at_a_time() {
+    let server = Server::start(vec![page(1, 0..1), page(0, 0..0)]);
+    let addresses = (0..60).map(|n| Ipv4Addr::new(47, 0, 0, n)).collect();
+    let eips = cloud(&server).describe_eips(&EipFilter::Addresses(addresses), deadline()).unwrap();
+    assert_eq!(eips.iter().map(|eip| eip.id.as_str()).collect::<Vec<_>>(), ["eip-0"]);
+    let requests = server.requests();
+    assert!(requests[0].parameter("EipAddress").unwrap().starts_with("47.0.0.0,47.0.0.1,"));
+    assert_eq!(requests[1].parameter("EipAddress").unwrap().split(',').count(), 10);
+}
+
+#[test]
 fn a_filter_that_the_endpoint_ignores_still_filters() {
-    let server = Server::start(vec![page(2, 0..2), page(2, 0..2), page(2, 0..2)]);
+    let server = Server::start(vec![page(2, 0..2), page(2, 0..2), page(2, 0..2), page(2, 0..2)]);
     let cloud = cloud(&server);
     let ours = EipFilter::Tags(BTreeMap::from([("owner".into(), "us".into()), ("podeip-uid".into(), "u-1".into())]));
     assert_eq!(cloud.describe_eips(&ours, deadline()).unwrap(), []);
     assert_sent(&server.requests()[0], &[("Tag.1.Key", "owner"), ("Tag.2.Value", "u-1")]);
     assert_eq!(cloud.describe_eips(&EipFilter::OnEni(EniId::new("eni-2")), deadline()).unwrap(), []);
+    let nobodys = EipFilter::Addresses(vec![Ipv4Addr::new(47, 0, 0, 2)]);
+    assert_eq!(cloud.describe_eips(&nobodys, deadline()).unwrap(), []);
     let eip = cloud.eip(&EipId::new("eip-1"), deadline()).unwrap().unwrap();
     assert_eq!((eip.id.as_str(), eip.status), ("eip-1", EipStatus::InUse));
 }
@@ -166,6 +179,7 @@ fn an_empty_filter_asks_nobody() {
     let server = Server::start(vec![]);
     let cloud = cloud(&server);
     assert_eq!(cloud.describe_eips(&EipFilter::Ids(vec![]), deadline()).unwrap(), []);
+    assert_eq!(cloud.describe_eips(&EipFilter::Addresses(vec![]), deadline()).unwrap(), []);
     assert_eq!(cloud.describe_eips(&EipFilter::Tags(BTreeMap::new()), deadline()).unwrap(), []);
 }
 
