@@ -1,4 +1,5 @@
-//! Events: what `kubectl describe pod` shows. A repeat counts up instead of making another one.
+//! Events: what `kubectl describe pod` shows. A repeat counts up instead of making another one, and
+//! what podeip told before can be read again.
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -19,6 +20,9 @@ const LONGEST_NAME: usize = 253;
 
 /// Several processes of a node may count the same event up at once; the loser looks again.
 const COUNT_TRIES: u32 = 5;
+
+/// An event is about 1 KiB, so a page is far below the largest answer.
+const EVENTS_PER_PAGE: u32 = 500;
 
 /// Who reports, in the event's source.
 const COMPONENT: &str = "podeip";
@@ -47,10 +51,71 @@ pub struct Event {
     pub node: Option<String>,
 }
 
+/// An event of podeip's as the API server keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedEvent {
+    /// The kind of the object that it is about, such as `Pod`.
+    pub regarding_kind: String,
+    /// That object's UID.
+    pub regarding_uid: String,
+    /// Type `Warning` instead of `Normal`.
+    pub warning: bool,
+    pub reason: String,
+    pub message: String,
+    /// How often it was told.
+    pub count: u64,
+    pub last_seen: Option<Timestamp>,
+}
+
 #[derive(Deserialize)]
 struct WireEvent {
     metadata: WireMeta,
     count: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireRecorded {
+    involved_object: Option<WireRegarding>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    reason: Option<String>,
+    message: Option<String>,
+    count: Option<u64>,
+    last_timestamp: Option<String>,
+    source: Option<WireSource>,
+}
+
+#[derive(Default, Deserialize)]
+struct WireRegarding {
+    kind: Option<String>,
+    uid: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct WireSource {
+    component: Option<String>,
+}
+
+impl WireRecorded {
+    fn is_ours(&self) -> bool {
+        self.source.as_ref().is_some_and(|source| source.component.as_deref() == Some(COMPONENT))
+    }
+}
+
+impl From<WireRecorded> for RecordedEvent {
+    fn from(wire: WireRecorded) -> Self {
+        let regarding = wire.involved_object.unwrap_or_default();
+        RecordedEvent {
+            regarding_kind: regarding.kind.unwrap_or_default(),
+            regarding_uid: regarding.uid.unwrap_or_default(),
+            warning: wire.kind.as_deref() == Some("Warning"),
+            reason: wire.reason.unwrap_or_default(),
+            message: wire.message.unwrap_or_default(),
+            count: wire.count.unwrap_or(1),
+            last_seen: wire.last_timestamp.as_deref().and_then(wire::time),
+        }
+    }
 }
 
 impl Kube {
@@ -78,6 +143,26 @@ impl Kube {
                 other => return other,
             }
         }
+    }
+}
+
+impl Kube {
+    /// podeip's events about every object of that name, oldest first: the pod, whichever instance, and
+    /// its PodEIP. The API server forgets an event an hour after its last repeat, by default.
+    pub fn events_about(
+        &self,
+        namespace: &str,
+        name: &str,
+        deadline: Deadline,
+    ) -> Result<Vec<RecordedEvent>, KubeError> {
+        let subject = format!("involvedObject.name={name},involvedObject.namespace={namespace}");
+        let operation = Operation::list(Resource::Events, Some(namespace));
+        let decode = |item| serde_json::from_value::<WireRecorded>(item);
+        let told = self.list(operation, &[("fieldSelector", subject)], EVENTS_PER_PAGE, deadline, decode)?;
+        // Older API servers cannot select by the reporter.
+        let mut ours: Vec<RecordedEvent> = told.into_iter().filter(WireRecorded::is_ours).map(Into::into).collect();
+        ours.sort_by_key(|event| event.last_seen);
+        Ok(ours)
     }
 }
 

@@ -25,7 +25,7 @@ mod wire;
 
 pub use client::Kube;
 pub use error::{KubeError, Refusal};
-pub use event::{Event, ObjectRef};
+pub use event::{Event, ObjectRef, RecordedEvent};
 pub use kubeconfig::KubeconfigError;
 pub use lease::{Holding, Lease};
 pub use pod::{Owner, Pod, PodCondition};

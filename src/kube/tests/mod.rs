@@ -316,6 +316,28 @@ fn a_repeated_event_counts_up() {
     assert_eq!((&seen[6].body["count"], &seen[6].body["metadata"]["resourceVersion"]), (&json!(6), &json!("5")));
 }
 
+#[test]
+fn events_are_selected_by_their_subject_and_only_ours_are_read() {
+    let told = |component: &str, last: &str, count: Value| {
+        json!({"metadata": {"name": "e", "uid": "e"}, "involvedObject": {"uid": "u-1"}, "type": "Warning",
+            "reason": "EIPFailed", "message": last, "count": count, "lastTimestamp": last,
+            "source": {"component": component}})
+    };
+    let items = json!([
+        told("podeip", "2024-03-01T10:00:07Z", json!(3)),
+        told("kubelet", "2024-03-01T10:00:08Z", json!(1)),
+        told("podeip", "2024-03-01T09:00:00Z", Value::Null),
+    ]);
+    let world = World::new([Reply::Json(200, json!({"metadata": {}, "items": items}))]);
+    let events = world.kube.events_about("shop", "web-0", ample()).unwrap();
+    let subject = "involvedObject.name%3Dweb-0%2CinvolvedObject.namespace%3Dshop";
+    let line = format!("GET /api/v1/namespaces/shop/events?fieldSelector={subject}&limit=500");
+    assert_eq!(world.server.lines(), [line]);
+    let seen: Vec<_> = events.iter().map(|event| (event.message.as_str(), event.count)).collect();
+    assert_eq!(seen, [("2024-03-01T09:00:00Z", 1), ("2024-03-01T10:00:07Z", 3)], "the oldest first");
+    assert!(events[0].warning && events[0].reason == "EIPFailed" && events[0].regarding_uid == "u-1");
+}
+
 fn new_pod_eip() -> NewPodEip {
     NewPodEip {
         namespace: "shop".into(),
