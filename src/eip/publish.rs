@@ -29,14 +29,15 @@ const EVENT_TIME: Duration = Duration::from_secs(2);
 pub const FAILED: &str = "EIPFailed";
 
 /// The keys that carry the address, for every consumer that ever read one of them.
-const ADDRESS_KEYS: [&str; 3] = [
+pub const ADDRESS_KEYS: [&str; 3] = [
     "k8s.aliyun.com/allocated-eipAddress",
     "network.alibabacloud.com/allocated-eipAddress",
     "network.alibabacloud.com/allocated-eip-address",
 ];
-pub(super) const ID_KEYS: [&str; 2] =
-    ["network.alibabacloud.com/allocated-eip-id", "k8s.aliyun.com/allocated-eipInstanceId"];
-const ENI_KEY: &str = "network.alibabacloud.com/allocated-eni-id";
+/// The keys that carry the EIP's id.
+pub const ID_KEYS: [&str; 2] = ["network.alibabacloud.com/allocated-eip-id", "k8s.aliyun.com/allocated-eipInstanceId"];
+/// The key that carries the ENI's id.
+pub const ENI_KEY: &str = "network.alibabacloud.com/allocated-eni-id";
 
 /// Sees to it that the pod's PodEIP exists and names this attachment's EIP.
 ///
