@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::named::Named;
 use super::print::say;
-use super::{agent, gc, list};
+use super::{agent, gc, list, show};
 use crate::logging;
 
 /// Gives a Kubernetes pod its own Alibaba Cloud elastic IP while its network is set up.
@@ -27,6 +28,18 @@ enum Command {
         /// How to print them
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
+        #[command(flatten)]
+        options: PathOptions,
+    },
+    /// Show what record, PodEIP, pod and cloud say of one pod's EIP, and where they disagree
+    Show {
+        /// The pod: NAMESPACE/NAME, or NAME alone; or its EIP's id or address, its private IP, or the
+        /// beginning of its sandbox's container id
+        #[arg(value_name = "POD")]
+        named: Named,
+        /// How to print it
+        #[arg(short, long, value_enum, default_value_t)]
+        output: ShowOutput,
         #[command(flatten)]
         options: PathOptions,
     },
@@ -57,6 +70,16 @@ pub enum Output {
     Json,
 }
 
+/// How `podeip show` prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ShowOutput {
+    /// Side by side, with the differences in words
+    #[default]
+    Table,
+    /// One JSON object
+    Json,
+}
+
 /// Where this node's files are. Without an option the conflist says, and without a conflist the
 /// installation's defaults hold.
 #[derive(Args, Clone, Debug)]
@@ -82,6 +105,7 @@ pub fn run() -> ExitCode {
     logging::init_stderr(log::LevelFilter::Warn);
     let outcome = match cli.command {
         Command::List { output, options } => list::run(output, &options),
+        Command::Show { named, output, options } => show::run(&named, output, &options),
         Command::Gc { dry_run, options } => gc::run(dry_run, &options),
         Command::Agent(options) => agent::run(&options),
     };

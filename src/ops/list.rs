@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::cli::{Output, PathOptions};
 use super::paths;
-use super::print::{columns, or_dash, print, say};
+use super::print::{age, columns, or_dash, print, say};
+use crate::eip::compare::phase_text;
 use crate::state::Store;
 use crate::state::format::{Attachment, Phase};
 
@@ -17,10 +18,11 @@ const MORE_COLUMNS: [&str; 6] = ["STRATEGY", "ENI", "PACKAGE", "CONTAINER", "POD
 /// As much of a container id as the runtimes' own tools show.
 const SHORT_ID: usize = 13;
 
-/// One attachment as `-o json` prints it. This is a promise to scripts; the state file is not.
+/// One attachment as `-o json` prints it, here and in `podeip show`. This is a promise to scripts;
+/// the state file is not.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Row {
+pub struct Row {
     namespace: String,
     pod: String,
     pod_uid: String,
@@ -93,10 +95,7 @@ fn cells(row: &Row) -> Vec<String> {
         or_dash(row.eip_address.as_ref()),
         or_dash(row.eip_id.as_ref()),
         or_dash(row.kind.as_ref()),
-        match (row.phase, row.published) {
-            (Phase::Bound, false) => "Bound (unpublished)".into(),
-            (phase, _) => format!("{phase:?}"),
-        },
+        phase_text(row.phase, row.published),
         or_dash(row.private_ip.as_ref()),
         age(row.created_at),
     ]
@@ -111,29 +110,4 @@ fn more_cells(row: &Row) -> Vec<String> {
         row.pod_uid.clone(),
         or_dash(row.last_error.as_ref()),
     ]
-}
-
-/// The largest unit that says enough: `45s`, `12m`, `5h`, `3d`.
-fn age(since: Timestamp) -> String {
-    let seconds = Timestamp::now().duration_since(since).as_secs().max(0);
-    match seconds {
-        0..120 => format!("{seconds}s"),
-        120..7200 => format!("{}m", seconds / 60),
-        7200..172_800 => format!("{}h", seconds / 3600),
-        _ => format!("{}d", seconds / 86_400),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use jiff::SignedDuration;
-
-    use super::*;
-
-    #[test]
-    fn ages_have_one_unit() {
-        let of = |seconds| age(Timestamp::now() - SignedDuration::from_secs(seconds));
-        assert_eq!([45, 119, 720, 18_000, 172_800].map(of), ["45s", "119s", "12m", "5h", "2d"]);
-        assert_eq!(of(-3600), "0s", "the clock was set back");
-    }
 }

@@ -5,7 +5,9 @@ mod cli;
 mod gc;
 mod identity;
 mod list;
+mod named;
 mod paths;
 mod print;
+mod show;
 
 pub use cli::run;

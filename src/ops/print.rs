@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 
 use comfy_table::{Table, presets};
+use jiff::Timestamp;
 
 /// Between two columns, as `kubectl` has it.
 const GAP: u16 = 3;
@@ -40,7 +41,7 @@ pub fn columns(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> 
 }
 
 /// The cloud's messages may hold anything; a line end or a terminal's control codes would break the row.
-fn on_one_line(text: &str) -> String {
+pub fn on_one_line(text: &str) -> String {
     let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
     text.chars().map(shown).collect()
 }
@@ -50,13 +51,33 @@ pub fn or_dash(text: Option<impl ToString>) -> String {
     text.map_or_else(|| "-".into(), |text| text.to_string())
 }
 
+/// The largest unit that says enough: `45s`, `12m`, `5h`, `3d`.
+pub fn age(since: Timestamp) -> String {
+    let seconds = Timestamp::now().duration_since(since).as_secs().max(0);
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7200 => format!("{}m", seconds / 60),
+        7200..172_800 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use jiff::SignedDuration;
+
     use super::*;
 
     #[test]
     fn rows_stay_rows_and_end_without_blanks() {
         let rows = [vec!["a\nb\u{1b}[2J".to_string(), "-".to_string()], vec!["web".into(), "弹性 x".into()]];
         assert_eq!(columns(&["POD", "EIP"], rows), "POD             EIP\na\\nb\\u{1b}[2J   -\nweb             弹性 x");
+    }
+
+    #[test]
+    fn ages_have_one_unit() {
+        let of = |seconds| age(Timestamp::now() - SignedDuration::from_secs(seconds));
+        assert_eq!([45, 119, 720, 18_000, 172_800].map(of), ["45s", "119s", "12m", "5h", "2d"]);
+        assert_eq!(of(-3600), "0s", "the clock was set back");
     }
 }

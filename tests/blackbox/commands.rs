@@ -1,6 +1,7 @@
 //! The operator's commands: what they print, where they look, and what they answer to a wrong call.
 
 mod gc;
+mod show;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -288,10 +289,15 @@ fn help_and_version_are_complete() {
     let defaults = ["/etc/cni/net.d", "/etc/podeip/eni_conf", "/etc/podeip/kubeconfig", "/var/lib/cni/podeip"];
     let of_command = [&paths[..], &defaults].concat();
     for (arguments, words) in [
-        (&["--help"][..], vec!["elastic IP", "CNI_COMMAND", "Usage: podeip", "list", "gc", "--version"]),
+        (&["--help"][..], vec!["elastic IP", "CNI_COMMAND", "Usage: podeip", "list", "show", "gc", "--version"]),
         (
             &["list", "--help"],
             [&["Usage: podeip list", "--output <OUTPUT>", "table", "wide", "json"], &of_command[..]].concat(),
+        ),
+        (
+            &["show", "--help"],
+            [&["Usage: podeip show", "<POD>", "NAMESPACE/NAME", "--output <OUTPUT>", "table", "json"], &of_command[..]]
+                .concat(),
         ),
         (&["gc", "--help"], [&["Usage: podeip gc", "--dry-run"], &of_command[..]].concat()),
     ] {

@@ -323,6 +323,18 @@ fn events_that_may_not_be_written_cost_nothing_but_the_events() {
 }
 
 #[test]
+fn events_that_may_not_be_read_cost_show_nothing_but_the_events() {
+    let scene = Scene::new();
+    let pod = simple(&scene);
+    scene.add(&pod).assert_added(&pod);
+    scene.world.cluster.deny("list", "events");
+    let answer = scene.podeip(&["show", "web-0"]);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    let rule = "the RBAC role of podeip lacks verb list on events in the core API group";
+    assert!(answer.stdout.contains("no differences\n") && answer.stdout.contains(rule), "{answer:?}");
+}
+
+#[test]
 fn a_del_that_may_not_look_or_delete_succeeds_and_gc_finishes_it() {
     for (verb, resource) in [("get", "pods"), ("get", "podeips"), ("delete", "podeips"), ("patch", "podeips")] {
         let scene = Scene::new();
@@ -394,6 +406,7 @@ fn the_shipped_role_is_enough_and_no_more_than_that() {
         for _ in 0..2 {
             scene.add(&pod).assert_added(&pod);
         }
+        assert_eq!(scene.podeip(&["show", "default/web-0"]).code, Some(0));
         scene.world.cluster.begin_pod_deletion("default", "web-0");
         scene.del(&pod);
         scene.delete_pod(&pod);

@@ -106,7 +106,14 @@ impl Watched {
 
     /// Ends the story and looks everywhere.
     fn assert_kept(mut self) {
-        for arguments in [&["list", "-o", "wide"][..], &["list", "-o", "json"], &["gc", "--dry-run"], &["gc"]] {
+        for arguments in [
+            &["list", "-o", "wide"][..],
+            &["list", "-o", "json"],
+            &["show", "default/web-0"],
+            &["show", "default/web-0", "-o", "json"],
+            &["gc", "--dry-run"],
+            &["gc"],
+        ] {
             self.podeip(arguments);
         }
         self.call("DEL");
