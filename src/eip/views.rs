@@ -3,6 +3,7 @@
 //! A side that cannot be asked is [`View::Unknown`] with its reason and spoils no other.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -143,7 +144,7 @@ pub fn look(remote: &Remote, subject: Subject) -> Views {
         let pod = pod.join().unwrap_or_else(|_| broken_off("reading the pod"));
         (pod_eip, pod, events.join().unwrap_or_else(|_| broken_off("reading the events")), cloud)
     });
-    let events = of_instance(events, &pod);
+    let events = of_instance(events, &pod, &pod_eip);
     Views { name, record, pod_eip, pod, cloud, more_eips, events }
 }
 
@@ -168,15 +169,16 @@ fn events_about(remote: &Remote, name: &NamespacedName) -> View<Vec<RecordedEven
     View::from_answer(events.map(Some))
 }
 
-/// Without those about earlier instances of the pod's name, where the pod is known.
-fn of_instance(events: View<Vec<RecordedEvent>>, pod: &View<Pod>) -> View<Vec<RecordedEvent>> {
-    match (events, pod.known()) {
-        (View::Known(mut events), Some(pod)) => {
-            events.retain(|event| event.regarding_kind != "Pod" || event.regarding_uid == pod.uid);
-            View::Known(events)
-        }
-        (events, _) => events,
+/// Without those about earlier objects of the name, and what was told of both once.
+fn of_instance(events: View<Vec<RecordedEvent>>, pod: &View<Pod>, pod_eip: &View<PodEip>) -> View<Vec<RecordedEvent>> {
+    let View::Known(mut events) = events else { return events };
+    let present = [pod.known().map(|pod| &pod.uid), pod_eip.known().map(|pod_eip| &pod_eip.uid)];
+    if present.iter().any(Option::is_some) {
+        events.retain(|event| present.contains(&Some(&event.regarding_uid)));
     }
+    let mut told = BTreeSet::new();
+    events.retain(|event| told.insert((event.reason.clone(), event.message.clone())));
+    View::Known(events)
 }
 
 fn eip_of_id(remote: &Remote, id: &EipId) -> View<Eip> {

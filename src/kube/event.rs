@@ -157,7 +157,7 @@ impl Kube {
     ) -> Result<Vec<RecordedEvent>, KubeError> {
         let subject = format!("involvedObject.name={name},involvedObject.namespace={namespace}");
         let operation = Operation::list(Resource::Events, Some(namespace));
-        let decode = |item| serde_json::from_value::<WireRecorded>(item);
+        let decode = |item: &str| serde_json::from_str::<WireRecorded>(item);
         let told = self.list(operation, &[("fieldSelector", subject)], EVENTS_PER_PAGE, deadline, decode)?;
         // Older API servers cannot select by the reporter.
         let mut ours: Vec<RecordedEvent> = told.into_iter().filter(WireRecorded::is_ours).map(Into::into).collect();

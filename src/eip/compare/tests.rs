@@ -58,6 +58,7 @@ fn pod() -> Pod {
         phase: "Running".into(),
         terminating: false,
         host_network: false,
+        ips: vec![],
         conditions: Default::default(),
     }
 }
