@@ -27,6 +27,8 @@ const EVENT_TIME: Duration = Duration::from_secs(2);
 
 /// Event reason: a pod got no EIP.
 pub const FAILED: &str = "EIPFailed";
+/// Event reason: what a pod leaves behind could not be taken back yet.
+pub const UNBIND_FAILED: &str = "EIPUnbindFailed";
 
 /// The keys that carry the address, for every consumer that ever read one of them.
 pub const ADDRESS_KEYS: [&str; 3] = [

@@ -180,7 +180,7 @@ pub fn del(called: &Called) -> Result<(), Failure> {
         let end = if store.agent_alive() { detach::hand_to_agent } else { detach::detach };
         end(&node, &record.container_id, called.ifname, work).inspect_err(|failure| {
             if let Ok(kube) = node.kube() {
-                tell(kube, &record.pod.namespace, &record.pod.name, "EIPUnbindFailed", failure, verb);
+                tell(kube, &record.pod.namespace, &record.pod.name, publish::UNBIND_FAILED, failure, verb);
             }
         })
     });

@@ -56,7 +56,11 @@ impl Sweeper<'_> {
             hold.keep(deadline)?;
             let left = left.remove(&case.pod_eip.spec.allocation_id);
             let outcome = self.finish(case, left, deadline.within(STEP_TIME));
-            findings.push(Finding::of(&case.pod_eip, outcome.unwrap_or_else(What::Failed), &case.why));
+            let what = outcome.unwrap_or_else(|failure| {
+                self.tell(&case.pod_eip, NOT_RELEASED, true, &failure.to_string(), deadline.within(STEP_TIME));
+                What::Failed(failure)
+            });
+            findings.push(Finding::of(&case.pod_eip, what, &case.why));
         }
         Ok(findings)
     }
@@ -95,10 +99,8 @@ impl Sweeper<'_> {
                 What::Released
             }
             Some(Left::Elsewhere(place)) if self.is_bought(pod_eip) => {
-                let failure = Failure::new(Kind::EipUnavailable, format!("{id} is {place}, so it is not released"))
-                    .hinting("unbind it there; the next sweep then releases it");
-                self.tell(pod_eip, NOT_RELEASED, true, &failure.to_string(), deadline);
-                return Err(failure);
+                return Err(Failure::new(Kind::EipUnavailable, format!("{id} is {place}, so it is not released"))
+                    .hinting("unbind it there; the next sweep then releases it"));
             }
             Some(Left::Gone) => What::Gone,
             _ if pod_eip.spec.kind == EipKind::Static => What::Kept("it was named by the pod and is never released"),

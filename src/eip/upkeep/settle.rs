@@ -22,6 +22,7 @@ use crate::eip::detach::{self, Ending, Fate};
 use crate::eip::failure::{Failure, Kind};
 use crate::eip::journal::Journal;
 use crate::eip::node::Node;
+use crate::eip::publish;
 use crate::eip::reconcile::{Plan, is_served, plan, sandbox_alive};
 use crate::names::{EipId, PodRef, PodUid};
 use crate::state::format::{Attachment, Phase};
@@ -100,7 +101,7 @@ impl Upkeep<'_> {
             let steps = at_once::each(&cases, |case| step(self.node, case, until));
             for (case, outcome) in cases.iter().zip(steps) {
                 let again = note(&mut state.doubts, case, outcome).unwrap_or_else(|failure| {
-                    log::warn!("pod {} is left for the next round: {failure}", case.record.pod);
+                    self.report(case, pods, &failure, until);
                     pass.unfinished.push((case.record.pod.clone(), failure));
                     false
                 });
@@ -129,6 +130,16 @@ impl Upkeep<'_> {
             });
         }
         Ok(records)
+    }
+
+    /// To the log, and to the pod's events while the API server still has the pod.
+    fn report(&self, case: &Case, pods: Option<&Pods>, failure: &Failure, until: Deadline) {
+        log::warn!("pod {} is left for the next round: {failure}", case.record.pod);
+        let pod = pods.and_then(|pods| pods.instance(&case.record.pod));
+        if let (Some(pod), Ok(kube)) = (pod, self.node.kube()) {
+            let notice = publish::warning(publish::UNBIND_FAILED, failure);
+            self.reports.tell(kube, &[pod.reference()], &self.node_name, &[notice], until);
+        }
     }
 
     fn is_idle(&self, record: &Attachment) -> bool {
