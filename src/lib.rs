@@ -1,7 +1,7 @@
 //! podeip gives a Kubernetes pod its own Alibaba Cloud elastic IP while its network is set up.
 //!
 //! Arrows go one way: `main → ops, cni → eip → state | cloud | kube | net → http, durable,
-//! deadline, names, strategy`, and there is none among `state`, `cloud`, `kube` and `net`.
+//! deadline, measure, names, strategy`, and there is none among `state`, `cloud`, `kube` and `net`.
 
 pub mod cloud;
 pub mod cni;
@@ -11,6 +11,7 @@ pub mod eip;
 pub mod http;
 pub mod kube;
 pub mod logging;
+pub mod measure;
 pub mod names;
 pub mod net;
 pub mod ops;

@@ -1,5 +1,6 @@
 //! The one error of this module: which call on what failed, how often it was tried, what the cloud said.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::class::Class;
@@ -56,6 +57,18 @@ impl Failure {
             Failure::Unanswered(_) | Failure::Garbled { .. } => Class::Unanswered,
             Failure::Refused(refusal) => refusal.class,
             Failure::NoCredentials(_) => Class::NoCredentials,
+        }
+    }
+
+    /// One word for counting: the cloud's code, or what is known instead.
+    pub fn code(&self) -> Cow<'_, str> {
+        match self {
+            Failure::NotSent(_) | Failure::NotTried(_) => "NotSent".into(),
+            Failure::Unanswered(_) => "Unanswered".into(),
+            Failure::Garbled { .. } => "Garbled".into(),
+            Failure::NoCredentials(_) => "NoCredentials".into(),
+            Failure::Refused(Refusal { code: Some(code), .. }) => code.into(),
+            Failure::Refused(refusal) => format!("HTTP{}", refusal.status).into(),
         }
     }
 }

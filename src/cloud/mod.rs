@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use crate::deadline::Deadline;
 use crate::http::{Http, Trust};
+use crate::measure::Tally;
 
 pub use class::Class;
 pub use ecs::Eni;
@@ -56,6 +57,8 @@ pub struct Config {
     pub access_key: Option<AccessKey>,
     /// `<stateDir>/credentials.json`, for temporary credentials only.
     pub credential_cache: PathBuf,
+    /// Counts the tries of every call to the APIs; instance metadata does not count.
+    pub tally: Arc<Tally>,
 }
 
 /// What the podeip processes of a node tell each other about throttling.
@@ -78,6 +81,7 @@ pub struct Cloud {
     credentials: Chain,
     http: Arc<Http>,
     note: Box<dyn ThrottleNote>,
+    tally: Arc<Tally>,
 }
 
 impl Cloud {
@@ -101,6 +105,7 @@ impl Cloud {
             metadata,
             http,
             note,
+            tally: config.tally,
         })
     }
 

@@ -110,7 +110,9 @@ impl Cloud {
             let ready = self.region(deadline).and_then(|region| Ok((region, self.credentials.current(deadline)?)));
             let (region, credentials) = ready.map_err(|error| error.with_unknown_outcome(unsettled))?;
             self.hold_back(rpc.action, deadline);
-            let failure = match self.try_once(rpc, region, &credentials, deadline) {
+            let tried = self.try_once(rpc, region, &credentials, deadline);
+            self.tally.call(rpc.action, &tried.as_ref().map_or_else(Failure::code, |_| "OK".into()));
+            let failure = match tried {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };

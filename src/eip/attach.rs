@@ -21,6 +21,7 @@ use crate::eip::request::{Requested, Source};
 use crate::eip::sandbox::Sandbox;
 use crate::eip::surroundings::Surroundings;
 use crate::kube::{Pod, PodEip};
+use crate::measure::Stage;
 use crate::names::{BandwidthPackageId, EipId, EipKind};
 use crate::settings::Settings;
 use crate::state::format::{AttachedEip, Phase};
@@ -118,9 +119,10 @@ impl<'a> Attempt<'a> {
     }
 
     fn run(&mut self, known_pod: Option<Pod>) -> Result<(), Failure> {
+        let node = self.node;
         let buying = matches!(self.requested.wish.source, Source::Allocate(_)) && self.journal.record().eip.is_none();
         self.pod = known_pod.clone();
-        let around = Surroundings::read(self.node, self.sandbox, known_pod, buying, self.deadline)?;
+        let around = Surroundings::read(node, self.sandbox, known_pod, buying, self.deadline)?;
         self.pod = Some(around.pod.clone());
         self.claim = around.pod_eip.clone();
         let kinds = &self.node.settings.custom_stateful_workload_kinds;
@@ -128,7 +130,7 @@ impl<'a> Attempt<'a> {
             self.requested.notices.push(notice);
         }
         self.settle_earlier_wish(&around)?;
-        self.obtain(&around)?;
+        node.tally.time(Stage::Allocate, || self.obtain(&around))?;
         for _ in 0..BIND_TRIES {
             self.sandbox.still_there()?;
             match self.bind_and_claim(&around)? {
@@ -139,7 +141,7 @@ impl<'a> Attempt<'a> {
                 Bound::Refused(failure) => return Err(failure),
                 Bound::Vanished => {
                     self.forget_vanished()?;
-                    self.obtain(&around)?;
+                    node.tally.time(Stage::Allocate, || self.obtain(&around))?;
                 }
                 Bound::Elsewhere(eip) => self.contest(&around, &eip)?,
                 Bound::Occupied(eip) => {
@@ -287,7 +289,7 @@ impl<'a> Attempt<'a> {
         let (bound, claimed) = std::thread::scope(|scope| {
             let claim = scope.spawn(|| publish::claim(kube, &around.pod, &record, existing, deadline));
             let mut mend = |eip: &Eip| tags.mend(cloud, eip, deadline);
-            let bound = bind::bind(cloud, &eip.id, &around.binding, fresh, deadline, &mut mend);
+            let bound = bind::bind(cloud, &eip.id, &around.binding, fresh, deadline, &mut mend, &self.node.tally);
             // One that an earlier try bound was never seen under way.
             if let Ok(Bound::Yes(eip)) = &bound {
                 mend(eip);
@@ -347,7 +349,9 @@ impl<'a> Attempt<'a> {
                 format!("pod {} has no PodEIP to publish in", self.sandbox.pod),
             ));
         };
-        publish::publish(kube, &around.pod, claim, eip, &around.binding, self.deadline)?;
+        self.node
+            .tally
+            .time(Stage::Publish, || publish::publish(kube, &around.pod, claim, eip, &around.binding, self.deadline))?;
         self.journal.save(|record| {
             record.published = true;
             record.last_error = None;

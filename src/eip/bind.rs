@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::cloud::{Class, Cloud, CloudError, Eip, EipFilter, EipStatus};
 use crate::deadline::Deadline;
 use crate::eip::failure::{Failure, Kind};
+use crate::measure::{Stage, Tally};
 use crate::names::{ClientToken, EipId};
 use crate::state::format::{Binding, Phase};
 
@@ -87,19 +88,23 @@ pub fn bind(
     fresh: bool,
     deadline: Deadline,
     observe: &mut dyn FnMut(&Eip),
+    tally: &Tally,
 ) -> Result<Bound, Failure> {
     let visible_by = Deadline::after(if fresh { READ_LAG } else { Duration::ZERO });
     let mut polls = Polls::new();
     let mut in_doubt = false;
     let mut token = ClientToken::random();
     loop {
-        let asked = cloud.associate_eip(id, &binding.eni, binding.private_ip, &token, deadline);
+        let associate = || cloud.associate_eip(id, &binding.eni, binding.private_ip, &token, deadline);
+        let asked = tally.time(Stage::Associate, associate);
         in_doubt |= asked.as_ref().map_or_else(CloudError::outcome_unknown, |()| true);
         renew_if_answered(&mut token, &asked);
         let ended = match asked {
-            Ok(()) => wait_bound(cloud, id, binding, deadline, observe)?,
+            Ok(()) => tally.time(Stage::Wait, || wait_bound(cloud, id, binding, deadline, observe))?,
             Err(error) if error.class() == Class::Gone => Step::Gone,
-            Err(error) if worth_a_look(&error) => look(cloud, id, binding, error, deadline)?,
+            Err(error) if worth_a_look(&error) => {
+                tally.time(Stage::Wait, || look(cloud, id, binding, error, deadline))?
+            }
             Err(error) if !in_doubt => return Ok(Bound::Refused(error.into())),
             Err(error) => return Err(error.into()),
         };

@@ -1,12 +1,13 @@
 //! What a verb works with on this node: settings, state, and the two clients, built when needed.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::cloud::{self, Cloud};
 use crate::eip::failure::{Failure, Kind};
 use crate::kube::Kube;
+use crate::measure::Tally;
 use crate::settings::Settings;
 use crate::state::{Store, ThrottleNote};
 
@@ -25,6 +26,8 @@ pub struct Paths {
 pub struct Node {
     pub settings: Settings,
     pub store: Store,
+    /// Counts the calls of both clients, and times the stages.
+    pub tally: Arc<Tally>,
     kubeconfig: PathBuf,
     /// Whether the API server is asked no faster than the settings allow: a verb asks a few times
     /// and ends, an agent asks for ever.
@@ -40,8 +43,15 @@ impl Node {
     }
 
     pub fn with(settings: Settings, store: Store, kubeconfig: &Path) -> Self {
-        let kubeconfig = kubeconfig.to_path_buf();
-        Self { settings, store, kubeconfig, paced: false, cloud: OnceLock::new(), kube: OnceLock::new() }
+        Self {
+            settings,
+            store,
+            tally: Arc::default(),
+            kubeconfig: kubeconfig.to_path_buf(),
+            paced: false,
+            cloud: OnceLock::new(),
+            kube: OnceLock::new(),
+        }
     }
 
     /// The same node for a process that stays.
@@ -70,6 +80,7 @@ impl Node {
             endpoints: self.settings.endpoints.clone(),
             access_key: self.settings.access_key.clone(),
             credential_cache: self.store.directory().join("credentials.json"),
+            tally: self.tally.clone(),
         };
         let cloud = Cloud::new(config, Box::new(self.store.throttle_note()))?;
         Ok(self.cloud.get_or_init(|| cloud))
@@ -79,7 +90,7 @@ impl Node {
         if let Some(kube) = self.kube.get() {
             return Ok(kube);
         }
-        let mut kube = Kube::from_kubeconfig(&self.kubeconfig)?;
+        let mut kube = Kube::from_kubeconfig(&self.kubeconfig)?.counted_by(self.tally.clone());
         if self.paced {
             kube = kube.paced(self.settings.kube_client_qps, self.settings.kube_client_burst);
         }

@@ -7,6 +7,7 @@ use crate::eip::failure::{Failure, Kind};
 use crate::eip::node::{Node, panicked};
 use crate::eip::sandbox::Sandbox;
 use crate::kube::{Pod, PodEip};
+use crate::measure::Stage;
 use crate::state::format::Binding;
 
 /// The cluster's and the cloud's view of a sandbox that wants an EIP.
@@ -30,8 +31,9 @@ impl Surroundings {
         let cloud = node.cloud()?;
         std::thread::scope(|scope| {
             let cluster_view = scope.spawn(|| cluster_view(node, sandbox, known_pod, deadline));
-            let credentials = scope.spawn(|| cloud.prepare(deadline));
-            let cloud_view = sandbox.locate_eni(cloud, deadline).and_then(|binding| {
+            let credentials = scope.spawn(|| node.tally.time(Stage::Credentials, || cloud.prepare(deadline)));
+            let located = node.tally.time(Stage::Eni, || sandbox.locate_eni(cloud, deadline));
+            let cloud_view = located.and_then(|binding| {
                 let occupant = if buying { bind::occupant(cloud, &binding, deadline)? } else { None };
                 Ok((binding, occupant))
             });

@@ -1,6 +1,7 @@
 //! The client: sending a call until it is answered, and reading lists page by page.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -14,7 +15,8 @@ use super::pace::Pace;
 use super::request::{Operation, Request, Verb};
 use super::token::Token;
 use crate::deadline::Deadline;
-use crate::http::{Call, Http};
+use crate::http::{Answer, Call, Http, NoAnswer};
+use crate::measure::Tally;
 use crate::secret::Secret;
 
 /// An API server answers one object in milliseconds, in a second under load. A connection that
@@ -42,6 +44,7 @@ pub struct Kube {
     token: Option<Token>,
     clock: ServerClock,
     pace: Option<Pace>,
+    tally: Arc<Tally>,
 }
 
 impl Kube {
@@ -53,12 +56,24 @@ impl Kube {
         let found = kubeconfig::load(path)?;
         let http = Http::new(found.trust, found.identity)
             .map_err(|cause| KubeconfigError::Identity { path: path.into(), cause })?;
-        Ok(Kube { server: found.server, http, token: found.token, clock: ServerClock::default(), pace: None })
+        Ok(Kube {
+            server: found.server,
+            http,
+            token: found.token,
+            clock: ServerClock::default(),
+            pace: None,
+            tally: Arc::default(),
+        })
     }
 
     /// The same client, asking no more than `qps` times a second once a burst is used up.
     pub fn paced(self, qps: f64, burst: u32) -> Kube {
         Kube { pace: Some(Pace::new(qps, burst)), ..self }
+    }
+
+    /// Counts every try of a call in `tally`.
+    pub fn counted_by(self, tally: Arc<Tally>) -> Kube {
+        Kube { tally, ..self }
     }
 
     /// The API server's time, as far as its answers have told it.
@@ -127,7 +142,9 @@ impl Kube {
             deadline.sleep(pace.place(Instant::now()));
         }
         let patience = if request.operation.verb == Verb::List { LIST_TRY_TIMEOUT } else { TRY_TIMEOUT };
-        let answer = self.http.send(&call, deadline.within(patience)).map_err(|cause| KubeError::NoAnswer {
+        let answer = self.http.send(&call, deadline.within(patience));
+        self.count(&request.operation, &answer);
+        let answer = answer.map_err(|cause| KubeError::NoAnswer {
             operation: operation(),
             server: self.server.clone(),
             tries,
@@ -144,6 +161,16 @@ impl Kube {
             server: self.server.clone(),
             cause,
         })
+    }
+
+    /// By verb and resource: the names of objects are too many to be counted by.
+    fn count(&self, operation: &Operation, answer: &Result<Answer, NoAnswer>) {
+        let code = match answer {
+            Ok(answer) => answer.status.to_string(),
+            Err(NoAnswer::NotSent(_)) => "NotSent".into(),
+            Err(NoAnswer::Unanswered(_)) => "Unanswered".into(),
+        };
+        self.tally.call(&format!("{} {}", operation.verb, operation.resource), &code);
     }
 
     /// A call whose answer says nothing beyond its status.

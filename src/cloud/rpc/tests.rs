@@ -77,6 +77,32 @@ fn a_lost_answer_is_repeated_with_the_same_token_and_a_new_nonce() {
 }
 
 #[test]
+fn every_try_is_counted_by_what_it_brought() {
+    let script = vec![
+        Step::HangUp,
+        Step::answer(502, "<html>"),
+        done(),
+        refusal(400, "QuotaExceeded.Eip", "no more"),
+        Step::answer(403, "{}"),
+        refusal(400, "<odd>", "no code at all"),
+    ];
+    let server = Server::start(script);
+    let config = config(&server);
+    let tally = config.tally.clone();
+    let cloud = Cloud::new(config, Box::new(Note::default())).unwrap();
+    call(&cloud, &associate()).unwrap();
+    for _ in 0..3 {
+        call(&cloud, &describe()).unwrap_err();
+    }
+    let counted = serde_json::to_value(tally.take().calls).unwrap();
+    let expected = serde_json::json!({
+        "AssociateEipAddress": {"Unanswered": 1, "Garbled": 1, "OK": 1},
+        "DescribeEipAddresses": {"QuotaExceeded.Eip": 1, "HTTP403": 1, "Other": 1},
+    });
+    assert_eq!(counted, expected);
+}
+
+#[test]
 fn a_garbled_answer_is_an_unknown_outcome() {
     for body in ["", "{}", "<html>busy</html>", r#"{"RequestId":"#, r#"["hush"]"#] {
         let server = Server::start((0..20).map(|_| Step::answer(200, body)).collect());

@@ -121,6 +121,27 @@ fn asks_again_while_the_server_cannot_answer() {
 }
 
 #[test]
+fn every_try_is_counted_by_what_it_brought() {
+    let world = World::new([
+        status(503, "ServiceUnavailable", "starting"),
+        Reply::Cut,
+        moved(),
+        Reply::Json(200, pod_eip_object("11")),
+        Reply::Json(200, json!({})),
+    ]);
+    let tally = std::sync::Arc::new(crate::measure::Tally::default());
+    let kube = world.kube.counted_by(tally.clone());
+    let status = PodEipStatus { status: Some("Available".into()), ..PodEipStatus::default() };
+    kube.patch_pod_eip_status(&current(), &status, ample()).unwrap();
+    let counted = serde_json::to_value(tally.take().calls).unwrap();
+    let expected = json!({
+        "patch podeips/status": {"503": 1, "Unanswered": 1, "409": 1, "200": 1},
+        "get podeips": {"200": 1},
+    });
+    assert_eq!(counted, expected);
+}
+
+#[test]
 fn a_refusal_is_final() {
     let world = World::new([status(403, "Forbidden", "User \"node\" cannot get resource \"pods\"")]);
     let refused = world.kube.pod("shop", "web-0", ample()).unwrap_err();
