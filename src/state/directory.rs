@@ -1,10 +1,12 @@
 //! The state directory itself: who may own it, how it is made, what crashes leave in it.
 
-use std::fs::{self, DirBuilder, File};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+
+use nix::fcntl::OFlag;
 
 use super::StateError;
 use crate::durable;
@@ -63,6 +65,31 @@ pub(super) fn make(path: &Path, mode: u32) -> io::Result<bool> {
         Err(there) if there.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// The bytes of a regular file, `None` when there is none.
+pub(super) fn read_regular(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut content = Vec::new();
+        open_regular(path, OpenOptions::new().read(true))?.read_to_end(&mut content)?;
+        Ok(content)
+    };
+    match read() {
+        Ok(content) => Ok(Some(content)),
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens a regular file, and nothing that stands in its place.
+pub(super) fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    // Without O_NONBLOCK a FIFO in the file's place would hang every pod of the node.
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let file = options.custom_flags(flags.bits()).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    Ok(file)
 }
 
 /// What is in `directory`, in no order; nothing when it does not exist.

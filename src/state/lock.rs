@@ -66,10 +66,7 @@ impl FileLock {
     /// Whether `path` still leads to the locked file. A file that its last holder removed excludes
     /// nobody who opens the path now.
     fn in_place(&self) -> bool {
-        let (Ok(locked), Ok(there)) = (self.file.metadata(), fs::symlink_metadata(&self.path)) else {
-            return false;
-        };
-        (locked.dev(), locked.ino()) == (there.dev(), there.ino())
+        in_place(&self.file, &self.path)
     }
 }
 
@@ -126,7 +123,15 @@ pub(super) fn is_held(path: &Path) -> bool {
         return false;
     };
     // Shared, so that two processes that ask at once do not take each other for the holder.
-    fs2::FileExt::try_lock_shared(&file).is_err_and(|refused| refused.kind() == io::ErrorKind::WouldBlock)
+    try_shared(&file).is_ok_and(|granted| !granted)
+}
+
+/// Whether `path` still leads to the open `file`.
+pub(super) fn in_place(file: &File, path: &Path) -> bool {
+    let (Ok(opened), Ok(there)) = (file.metadata(), fs::symlink_metadata(path)) else {
+        return false;
+    };
+    (opened.dev(), opened.ino()) == (there.dev(), there.ino())
 }
 
 fn open(path: &Path) -> Result<File, StateError> {
@@ -141,12 +146,22 @@ fn open(path: &Path) -> Result<File, StateError> {
         .map_err(|source| StateError::Write { path: path.to_owned(), source })
 }
 
-fn lock_error(path: &Path, source: io::Error) -> StateError {
+pub(super) fn lock_error(path: &Path, source: io::Error) -> StateError {
     StateError::Lock { path: path.to_owned(), source }
 }
 
-fn try_exclusive(file: &File) -> io::Result<bool> {
-    match fs2::FileExt::try_lock_exclusive(file) {
+/// False when somebody else holds the lock.
+pub(super) fn try_exclusive(file: &File) -> io::Result<bool> {
+    granted(fs2::FileExt::try_lock_exclusive(file))
+}
+
+/// False when somebody else holds the lock alone.
+pub(super) fn try_shared(file: &File) -> io::Result<bool> {
+    granted(fs2::FileExt::try_lock_shared(file))
+}
+
+fn granted(outcome: io::Result<()>) -> io::Result<bool> {
+    match outcome {
         Ok(()) => Ok(true),
         Err(refused) if refused.kind() == io::ErrorKind::WouldBlock => Ok(false),
         Err(refused) => Err(refused),

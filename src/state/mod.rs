@@ -8,12 +8,14 @@
 //! | `state.json.corrupt-<time>` | a state file that did not parse, set aside | | |
 //! | `pods/<sha1>.lock` | one lock for each pod name that a verb is working on | removed by its holder | itself |
 //! | `agent.lock` | held while an agent lives on this node | never | itself |
+//! | `measures.jsonl` | what the last verbs took and were answered ([`measures`]) | atomically, when it has grown too long | itself, shared by those who append |
 //! | `throttle.json` | which cloud calls were throttled lately | atomically | nothing: losing it costs one call |
 
 mod directory;
 mod error;
 pub mod format;
 mod lock;
+pub mod measures;
 mod store;
 mod throttle;
 mod watch;

@@ -3,15 +3,13 @@
 //! Reading takes no lock, because the file is only ever replaced as a whole. A change is one read
 //! and at most one write under `state.lock`, which is never replaced and never held during a call.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use nix::fcntl::OFlag;
 use nix::unistd::{AccessFlags, access};
 use serde::Deserialize;
 use sha1::{Digest, Sha1};
@@ -211,7 +209,7 @@ impl Store {
         Ok(found)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 
@@ -232,22 +230,7 @@ impl Store {
     /// The file's bytes, `None` when there is no file.
     fn read(&self) -> Result<Option<Vec<u8>>, StateError> {
         let path = self.path(STATE_FILE);
-        // Without O_NONBLOCK a FIFO in the file's place would hang every pod of the node.
-        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-        let read = || -> io::Result<Vec<u8>> {
-            let mut file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(&path)?;
-            if !file.metadata()?.is_file() {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-            }
-            let mut content = Vec::new();
-            file.read_to_end(&mut content)?;
-            Ok(content)
-        };
-        match read() {
-            Ok(content) => Ok(Some(content)),
-            Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(StateError::Read { path, source }),
-        }
+        directory::read_regular(&path).map_err(|source| StateError::Read { path, source })
     }
 
     /// The file under the lock, as bytes (empty when there is none) and parsed. One that does not
@@ -298,7 +281,7 @@ impl Store {
         }
     }
 
-    fn write_error(&self, name: &str, source: io::Error) -> StateError {
+    pub(super) fn write_error(&self, name: &str, source: io::Error) -> StateError {
         StateError::Write { path: self.path(name), source }
     }
 }
