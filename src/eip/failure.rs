@@ -33,6 +33,24 @@ pub enum Kind {
     LocalState,
 }
 
+impl Kind {
+    /// As measures and metrics spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::TryAgain => "tryAgain",
+            Kind::Annotation => "annotation",
+            Kind::Configuration => "configuration",
+            Kind::Credentials => "credentials",
+            Kind::Quota => "quota",
+            Kind::EipUnavailable => "eipUnavailable",
+            Kind::NetworkMode => "networkMode",
+            Kind::CloudRefused => "cloudRefused",
+            Kind::Kubernetes => "kubernetes",
+            Kind::LocalState => "localState",
+        }
+    }
+}
+
 /// One failure in words for the pod's events: what happened and, apart from it, what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::deadline::Deadline;
 use crate::eip::attach::{Time, Told, attach};
@@ -18,10 +18,12 @@ use crate::eip::request::{self, Requested};
 use crate::eip::sandbox::Sandbox;
 use crate::eip::upkeep;
 use crate::kube::{Kube, Pod};
+use crate::measure::Measured;
 use crate::names::{ContainerId, PodRef, PodUid};
 use crate::net;
 use crate::settings::Settings;
 use crate::state::format::{Attachment, Phase};
+use crate::state::measures::{Verb, VerbMeasures};
 use crate::state::{StateError, Store};
 
 /// Kept from DEL's time for telling the pod's events about a failure.
@@ -34,6 +36,17 @@ pub struct PodName {
     pub name: String,
     pub uid: Option<PodUid>,
 }
+
+impl PodName {
+    /// The instance, if the runtime or the API server gave its UID.
+    fn instance(&self, known: Option<&Pod>) -> Option<PodRef> {
+        let uid = self.uid.clone().or_else(|| known.map(|pod| PodUid::new(&pod.uid)))?;
+        Some(PodRef { namespace: self.namespace.clone(), name: self.name.clone(), uid })
+    }
+}
+
+/// What a pod asks for, and its object if that had to be read.
+type Wished = (Requested, Option<Pod>);
 
 /// One call of the runtime about one sandbox interface.
 pub struct Called<'a> {
@@ -99,20 +112,22 @@ fn add_asking(
     name: &PodName,
     requested: Option<Result<Option<Requested>, request::Refusal>>,
 ) -> Result<(), Failure> {
+    let began = Instant::now();
     let had_netns = net::netns_exists(called.netns);
-    let node = Node::open(called.paths).inspect_err(|failure| {
-        log::error!("pod {}/{}: {failure}", name.namespace, name.name);
-        // Settings that cannot be used do not keep the pod's events from saying so.
-        if let Ok(kube) = Kube::from_kubeconfig(&called.paths.kubeconfig) {
-            tell(&kube, &name.namespace, &name.name, publish::FAILED, failure, Deadline::after(TELL_TIME));
-        }
-    })?;
+    let node = Node::open(called.paths).inspect_err(|failure| tell_unusable(called.paths, name, began, failure))?;
     let time = Time::of(&node.settings);
     if !node.settings.enabled {
         log::info!("pod {}/{}: enable_eip_pool is off, so it gets no EIP", name.namespace, name.name);
         return add_plain(called, None);
     }
-    add_enabled(called, &node, name, requested, had_netns, time).map_err(|(failure, told)| {
+    let wished = wish(&node, name, requested, time.work);
+    let plain = matches!(wished, Ok(None));
+    let pod = name.instance(wished.as_ref().ok().and_then(|wished| wished.as_ref()?.1.as_ref()));
+    let outcome = wished.map_err(untold).and_then(|wished| match wished {
+        None => add_plain(called, Some(time.work)).map_err(untold),
+        Some(wished) => add_wished(called, &node, name, wished, had_netns, time),
+    });
+    let outcome = outcome.map_err(|(failure, told)| {
         log::error!("pod {}/{}: {failure}", name.namespace, name.name);
         if told == Told::NotYet
             && let Ok(kube) = node.kube()
@@ -120,31 +135,56 @@ fn add_asking(
             tell(kube, &name.namespace, &name.name, publish::FAILED, &failure, time.verb);
         }
         failure
-    })
+    });
+    if !plain {
+        note(&node.store, Verb::Add, pod, began, node.tally.take(), outcome.as_ref().err());
+    }
+    outcome
 }
 
-fn add_enabled(
-    called: &Called,
+/// Settings that cannot be used do not keep the pod's events from saying so.
+fn tell_unusable(paths: &Paths, name: &PodName, began: Instant, failure: &Failure) {
+    log::error!("pod {}/{}: {failure}", name.namespace, name.name);
+    if let Ok(kube) = Kube::from_kubeconfig(&paths.kubeconfig) {
+        tell(&kube, &name.namespace, &name.name, publish::FAILED, failure, Deadline::after(TELL_TIME));
+    }
+    if let Ok(store) = Store::open(&paths.state_directory) {
+        note(&store, Verb::Add, name.instance(None), began, Measured::default(), Some(failure));
+    }
+}
+
+fn untold(failure: Failure) -> (Failure, Told) {
+    (failure, Told::NotYet)
+}
+
+/// What the pod asks for, from the API server if the runtime did not tell; `None` is nothing.
+fn wish(
     node: &Node,
     name: &PodName,
     requested: Option<Result<Option<Requested>, request::Refusal>>,
-    had_netns: bool,
-    time: Time,
-) -> Result<(), (Failure, Told)> {
-    let untold = |failure: Failure| (failure, Told::NotYet);
+    deadline: Deadline,
+) -> Result<Option<Wished>, Failure> {
     let mut pod = None;
     if requested.is_none() || name.uid.is_none() {
-        pod = Some(read_pod(node, name, time.work).map_err(untold)?);
+        pod = Some(read_pod(node, name, deadline)?);
     }
     let requested = match (requested, &pod) {
         (Some(requested), _) => requested,
         (None, Some(pod)) => request::read(&pod.annotations),
         (None, None) => Ok(None),
     };
-    let refused = |refusal| untold(Failure::from(refusal).during(format_args!("pod {}/{}", name.namespace, name.name)));
-    let Some(requested) = requested.map_err(refused)? else {
-        return add_plain(called, Some(time.work)).map_err(untold);
-    };
+    let refused = |refusal| Failure::from(refusal).during(format_args!("pod {}/{}", name.namespace, name.name));
+    Ok(requested.map_err(refused)?.map(|requested| (requested, pod)))
+}
+
+fn add_wished(
+    called: &Called,
+    node: &Node,
+    name: &PodName,
+    (requested, pod): Wished,
+    had_netns: bool,
+    time: Time,
+) -> Result<(), (Failure, Told)> {
     let sandbox = called.sandbox(name, pod.as_ref(), had_netns).map_err(untold)?;
     let stale = stale_bindings(called, Some(&sandbox.pod.uid)).map_err(untold)?;
     if !stale.is_empty() {
@@ -164,6 +204,7 @@ fn read_pod(node: &Node, name: &PodName, deadline: Deadline) -> Result<Pod, Fail
 /// # Errors
 /// Only when the local state cannot be read or written.
 pub fn del(called: &Called) -> Result<(), Failure> {
+    let began = Instant::now();
     let store = Store::open(&called.paths.state_directory)?;
     let found = match recorded(&store, called) {
         Err(error @ StateError::Corrupt { .. }) => {
@@ -173,17 +214,20 @@ pub fn del(called: &Called) -> Result<(), Failure> {
         found => found?,
     };
     let Some(record) = found else { return Ok(()) };
-    let outcome = Node::open(called.paths).and_then(|node| {
+    let node = Node::open(called.paths);
+    let outcome = node.as_ref().map_err(Failure::clone).and_then(|node| {
         let timeout = node.settings.del_timeout;
         let verb = Deadline::after(timeout);
         let work = verb.keeping(TELL_TIME.min(timeout / 4));
         let end = if store.agent_alive() { detach::hand_to_agent } else { detach::detach };
-        end(&node, &record.container_id, called.ifname, work).inspect_err(|failure| {
+        end(node, &record.container_id, called.ifname, work).inspect_err(|failure| {
             if let Ok(kube) = node.kube() {
                 tell(kube, &record.pod.namespace, &record.pod.name, publish::UNBIND_FAILED, failure, verb);
             }
         })
     });
+    let measured = node.map(|node| node.tally.take()).unwrap_or_default();
+    note(&store, Verb::Del, Some(record.pod.clone()), began, measured, outcome.as_ref().err());
     match outcome {
         Ok(ending) => log::info!("pod {}: {ending}", record.pod),
         Err(failure) if failure.kind == Kind::LocalState => return Err(failure),
@@ -251,10 +295,16 @@ pub fn check(called: &Called) -> Result<(), Failure> {
 
 /// GC: attachments outside `valid` whose sandbox is gone are treated as DEL.
 pub fn gc(paths: &Paths, valid: &[(ContainerId, String)]) -> Result<(), Failure> {
-    if Store::open(&paths.state_directory)?.attachments()?.is_empty() {
+    let began = Instant::now();
+    let store = Store::open(&paths.state_directory)?;
+    if store.attachments()?.is_empty() {
         return Ok(());
     }
-    collect::collect_invalid(&Node::open(paths)?, valid)
+    let node = Node::open(paths);
+    let outcome = node.as_ref().map_err(Failure::clone).and_then(|node| collect::collect_invalid(node, valid));
+    let measured = node.map(|node| node.tally.take()).unwrap_or_default();
+    note(&store, Verb::Gc, None, began, measured, outcome.as_ref().err());
+    outcome
 }
 
 /// STATUS: instant and local. Runtimes mark the whole node NotReady on a failure, so it fails only
@@ -280,6 +330,12 @@ fn tell(kube: &Kube, namespace: &str, name: &str, reason: &'static str, failure:
     }
 }
 
+/// Leaves what a verb measured for the agent.
+fn note(store: &Store, verb: Verb, pod: Option<PodRef>, began: Instant, measured: Measured, failure: Option<&Failure>) {
+    let outcome = failure.map_or("ok", |failure| failure.kind.name());
+    store.note_measures(&VerbMeasures::now(verb, outcome, pod, began, measured));
+}
+
 impl Called<'_> {
     /// The pod's IPv4 where the result does not say it.
     fn netns_address(&self) -> Option<Ipv4Addr> {
@@ -287,12 +343,8 @@ impl Called<'_> {
     }
 
     fn sandbox(&self, name: &PodName, pod: Option<&Pod>, had_netns: bool) -> Result<Sandbox, Failure> {
-        let uid = match (&name.uid, pod) {
-            (Some(uid), _) => uid.clone(),
-            (None, Some(pod)) => PodUid::new(&pod.uid),
-            (None, None) => return Err(Failure::new(Kind::Kubernetes, "the pod's UID is unknown")),
-        };
-        let pod = PodRef { namespace: name.namespace.clone(), name: name.name.clone(), uid };
+        let unknown = || Failure::new(Kind::Kubernetes, "the pod's UID is unknown");
+        let pod = name.instance(pod).ok_or_else(unknown)?;
         let private_ip = (self.result_ip)().or_else(|| self.netns_address()).ok_or_else(|| {
             Failure::new(
                 Kind::NetworkMode,

@@ -9,6 +9,7 @@ mod durability;
 mod kubeconfigs;
 mod lifecycle;
 mod many;
+mod measures;
 mod named;
 mod node;
 mod orphans;

@@ -140,6 +140,7 @@ fn when_all_goes_well() {
     assert_eq!(watched.call("CHECK").code, Some(0));
     let log = watched.scene.log();
     assert!(!log.is_empty(), "there is a log to look into");
+    assert!(watched.scene.state_dir().join("measures.jsonl").exists(), "and measures");
     assert!(!watched.scene.state_dir().join("credentials.json").exists(), "long-lived keys are not copied");
     watched.assert_kept();
 }
@@ -358,6 +359,6 @@ fn every_file_is_its_owners_alone_whatever_the_umask() {
     assert_eq!(during.len(), 5, "and the lock of the pod: {during:?}");
     gate.release(Outcome::Continue);
     Answer::from(adding.wait_with_output().unwrap()).assert_added(&pod);
-    assert_private(&scene.state_dir());
+    assert!(assert_private(&scene.state_dir()).contains("measures.jsonl"));
     assert_eq!(mode(&scene.path("podeip.log")), 0o600);
 }
