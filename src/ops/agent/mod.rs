@@ -4,6 +4,9 @@
 //! settles what a change means, one makes a round over the node every period, one sweeps. While it
 //! lives it holds `agent.lock`, and DEL leaves to it what needs waiting.
 
+mod health;
+mod metrics;
+mod serve;
 mod wait;
 
 use std::process::ExitCode;

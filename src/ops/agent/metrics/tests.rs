@@ -1,0 +1,170 @@
+//! The text that a Prometheus server reads, line by line.
+
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::measure::{Stage, Tally};
+use crate::state::measures::Verb;
+
+fn measures(verb: Verb, outcome: &str, seconds: f64) -> VerbMeasures {
+    let tally = Tally::default();
+    tally.stage(Stage::Associate, Duration::from_millis(20));
+    tally.stage(Stage::Wait, Duration::from_secs(4));
+    tally.call("AssociateEipAddress", "OK");
+    tally.call("DescribeEipAddresses", "Throttling.User");
+    VerbMeasures { seconds, ..VerbMeasures::now(verb, outcome, None, Instant::now(), tally.take()) }
+}
+
+fn sweep() -> SweepGauges {
+    SweepGauges {
+        leaked: 2,
+        leaked_oldest_seconds: 90.5,
+        account_eips: Some(17),
+        last_success: "2026-11-22T14:55:00Z".parse().unwrap(),
+        podeips: 12,
+        seconds: 0.75,
+        calls: 9,
+    }
+}
+
+#[track_caller]
+fn assert_lines(metrics: &Metrics, lines: &[&str]) {
+    let text = metrics.encode().unwrap();
+    for line in lines {
+        assert!(text.lines().any(|found| found == *line), "{line:?} is missing in:\n{text}");
+    }
+}
+
+#[track_caller]
+fn assert_absent(metrics: &Metrics, word: &str) {
+    let text = metrics.encode().unwrap();
+    assert!(!text.contains(word), "{word:?} is in:\n{text}");
+}
+
+#[test]
+fn an_agent_that_has_seen_nothing_claims_nothing() {
+    let text = Metrics::default().encode().unwrap();
+    let expected = format!(
+        "# HELP podeip_build The running podeip.\n# TYPE podeip_build info\n\
+         podeip_build_info{{version=\"{}\"}} 1\n\
+         # HELP podeip_sweep_leader Whether this agent sweeps the cluster.\n# TYPE podeip_sweep_leader gauge\n\
+         podeip_sweep_leader 0\n# EOF\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn verbs_are_counted_with_their_stages_and_calls() {
+    let metrics = Metrics::default();
+    metrics.absorb_verb(&measures(Verb::Add, "ok", 4.2));
+    metrics.absorb_verb(&measures(Verb::Add, "ok", 0.3));
+    metrics.absorb_verb(&measures(Verb::Add, "quota", 70.0));
+    metrics.absorb_verb(&measures(Verb::Del, "tryAgain", 0.01));
+    assert_lines(
+        &metrics,
+        &[
+            "# TYPE podeip_verbs counter",
+            "podeip_verbs_total{verb=\"ADD\",outcome=\"ok\"} 2",
+            "podeip_verbs_total{verb=\"ADD\",outcome=\"quota\"} 1",
+            "podeip_verbs_total{verb=\"DEL\",outcome=\"tryAgain\"} 1",
+            "# TYPE podeip_verb_duration_seconds histogram",
+            "# UNIT podeip_verb_duration_seconds seconds",
+            "podeip_verb_duration_seconds_sum{verb=\"ADD\"} 74.5",
+            "podeip_verb_duration_seconds_count{verb=\"ADD\"} 3",
+            "podeip_verb_duration_seconds_bucket{le=\"0.25\",verb=\"ADD\"} 0",
+            "podeip_verb_duration_seconds_bucket{le=\"0.5\",verb=\"ADD\"} 1",
+            "podeip_verb_duration_seconds_bucket{le=\"60.0\",verb=\"ADD\"} 2",
+            "podeip_verb_duration_seconds_bucket{le=\"+Inf\",verb=\"ADD\"} 3",
+            "podeip_verb_duration_seconds_bucket{le=\"0.01\",verb=\"DEL\"} 1",
+            "podeip_stage_duration_seconds_count{stage=\"wait\"} 4",
+            "podeip_stage_duration_seconds_bucket{le=\"2.5\",stage=\"wait\"} 0",
+            "podeip_stage_duration_seconds_bucket{le=\"5.0\",stage=\"wait\"} 4",
+            "podeip_stage_duration_seconds_sum{stage=\"associate\"} 0.08",
+            "podeip_api_calls_total{action=\"AssociateEipAddress\",code=\"OK\"} 4",
+            "podeip_api_calls_total{action=\"DescribeEipAddresses\",code=\"Throttling.User\"} 4",
+        ],
+    );
+}
+
+#[test]
+fn the_agents_own_calls_and_rounds_are_counted() {
+    let metrics = Metrics::default();
+    let tally = Tally::default();
+    for _ in 0..3 {
+        tally.call("patch podeips/status", "409");
+        metrics.absorb_calls(&tally.take());
+    }
+    metrics.count_round("ok");
+    metrics.count_round("ok");
+    metrics.count_round("localState");
+    assert_lines(
+        &metrics,
+        &[
+            "podeip_api_calls_total{action=\"patch podeips/status\",code=\"409\"} 3",
+            "podeip_rounds_total{outcome=\"ok\"} 2",
+            "podeip_rounds_total{outcome=\"localState\"} 1",
+        ],
+    );
+}
+
+#[test]
+fn the_node_is_shown_as_it_was_seen_last() {
+    let metrics = Metrics::default();
+    let phases = |bound, held| BTreeMap::from([("Bound".to_owned(), bound), ("Held".to_owned(), held)]);
+    metrics.set_node(NodeGauges { eips_by_phase: phases(3, 1), held: 1 });
+    metrics.set_node(NodeGauges { eips_by_phase: phases(4, 0), held: 0 });
+    assert_lines(
+        &metrics,
+        &[
+            "# HELP podeip_eips Attachments of this node, by their phase.",
+            "# TYPE podeip_eips gauge",
+            "podeip_eips{phase=\"Bound\"} 4",
+            "podeip_eips{phase=\"Held\"} 0",
+            "podeip_held_eips 0",
+        ],
+    );
+}
+
+#[test]
+fn only_the_leader_tells_of_the_cluster() {
+    let metrics = Metrics::default();
+    metrics.set_sweep_leader(true);
+    assert_lines(&metrics, &["podeip_sweep_leader 1"]);
+    assert_absent(&metrics, "leaked");
+    metrics.set_sweep(sweep());
+    assert_lines(
+        &metrics,
+        &[
+            "podeip_sweep_leader 1",
+            "podeip_leaked_eips 2",
+            "podeip_leaked_eip_oldest_seconds 90.5",
+            "podeip_account_eips 17",
+            "podeip_podeips 12",
+            "podeip_last_sweep_timestamp_seconds 1795359300",
+            "podeip_last_sweep_duration_seconds 0.75",
+            "podeip_last_sweep_api_calls 9",
+        ],
+    );
+    metrics.set_sweep_leader(true);
+    assert_lines(&metrics, &["podeip_leaked_eips 2"]);
+    metrics.set_sweep(SweepGauges { account_eips: None, ..sweep() });
+    assert_absent(&metrics, "account_eips");
+    metrics.set_sweep_leader(false);
+    assert_lines(&metrics, &["podeip_sweep_leader 0"]);
+    assert_absent(&metrics, "leaked");
+    assert_absent(&metrics, "last_sweep");
+}
+
+#[test]
+fn a_strange_label_stays_on_its_line() {
+    let metrics = Metrics::default();
+    metrics.absorb_verb(&measures(Verb::Gc, "a\"b\\c\nd", 1.0));
+    assert_lines(&metrics, &[r#"podeip_verbs_total{verb="GC",outcome="a\"b\\c\nd"} 1"#]);
+}
+
+#[test]
+fn is_shared_between_threads() {
+    fn shared<T: Send + Sync + 'static>() {}
+    shared::<Metrics>();
+}
