@@ -135,7 +135,7 @@ fn rebind(node: &Node, mut journal: Journal, deadline: Deadline) -> Result<(), F
     let (Some(eip), Some(binding)) = (journal.record().eip.clone(), journal.record().binding.clone()) else {
         return Ok(());
     };
-    match bind::bind(node.cloud()?, &eip.id, &binding, false, deadline, &mut |_| {})? {
+    match bind::bind(node.cloud()?, &eip.id, &binding, false, deadline, &mut |_| {}, &node.tally)? {
         Bound::Yes(_) => journal.save(|record| record.phase = Phase::Bound),
         Bound::Refused(failure) => Err(failure),
         Bound::Vanished => Err(Failure::new(Kind::EipUnavailable, format!("{} does not exist any more", eip.id))),

@@ -37,6 +37,18 @@ pub enum Phase {
     Releasing,
 }
 
+impl Phase {
+    pub const ALL: [Phase; 7] = [
+        Phase::Intent,
+        Phase::Allocated,
+        Phase::Binding,
+        Phase::Bound,
+        Phase::Unbinding,
+        Phase::Held,
+        Phase::Releasing,
+    ];
+}
+
 /// An EIP of an attachment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttachedEip {

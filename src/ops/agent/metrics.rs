@@ -60,8 +60,6 @@ pub struct SweepGauges {
     pub podeips: usize,
     /// How long it took.
     pub seconds: f64,
-    /// Tries of remote calls it made.
-    pub calls: u64,
 }
 
 impl Default for Metrics {
@@ -210,8 +208,7 @@ fn encode_sweep(encoder: &mut DescriptorEncoder, sweep: &SweepGauges) -> fmt::Re
     gauge(encoder, "podeips", "PodEIP objects of the cluster", sweep.podeips)?;
     let ended = sweep.last_success.as_second();
     gauge(encoder, "last_sweep_timestamp_seconds", "When the last sweep that succeeded ended", ended)?;
-    gauge(encoder, "last_sweep_duration_seconds", "How long it took", sweep.seconds)?;
-    gauge(encoder, "last_sweep_api_calls", "Tries of calls it made", sweep.calls)
+    gauge(encoder, "last_sweep_duration_seconds", "How long it took", sweep.seconds)
 }
 
 fn gauge(encoder: &mut DescriptorEncoder, name: &str, help: &str, value: impl EncodeGaugeValue) -> fmt::Result {

@@ -7,6 +7,7 @@
 mod health;
 mod metrics;
 mod serve;
+mod telemetry;
 mod wait;
 
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ use crate::eip::sweep::{Finding, Report, Sweeper, Swept, What};
 use crate::eip::upkeep::{Scope, Upkeep};
 use crate::settings::Settings;
 use crate::state::Store;
+use telemetry::{Served, Telemetry};
 use wait::{Waiter, Woken};
 
 /// A DaemonSet's update stops the old agent before it starts the new one, which gets 30 s for it.
@@ -52,6 +54,9 @@ pub struct AgentOptions {
     /// Report EIPs and PodEIPs that nothing wants, and leave them alone
     #[arg(long)]
     report_only: bool,
+    /// Where /metrics and /healthz are served, or "off"
+    #[arg(long, value_name = "ADDRESS", default_value_t)]
+    metrics: Served,
     #[command(flatten)]
     paths: PathOptions,
 }
@@ -73,7 +78,9 @@ pub fn run(options: &AgentOptions) -> anyhow::Result<ExitCode> {
         .lock_agent(Deadline::after(PREDECESSOR_TIME))
         .context("another podeip agent lives on this node, or has not ended yet")?;
     log::info!("agent of node {} starts", identity.node);
-    while let Ended::SettingsChanged = serve(&paths, &identity, options.report_only, &waiter)? {
+    let telemetry = Telemetry::new(&store, LONGEST_ROUND * 2);
+    let _server = telemetry.serve(options.metrics);
+    while let Ended::SettingsChanged = serve(&paths, &identity, options.report_only, &waiter, &telemetry)? {
         log::info!("the settings changed and are read again");
     }
     log::info!("agent of node {} ends", identity.node);
@@ -122,7 +129,13 @@ enum Ended {
 }
 
 /// Works with one version of the settings.
-fn serve(paths: &Paths, identity: &Identity, report_only: bool, waiter: &Waiter) -> anyhow::Result<Ended> {
+fn serve(
+    paths: &Paths,
+    identity: &Identity,
+    report_only: bool,
+    waiter: &Waiter,
+    telemetry: &Telemetry,
+) -> anyhow::Result<Ended> {
     let node = Node::open(paths)?.paced();
     let upkeep = Upkeep::new(&node, &identity.node);
     let sweeper = Sweeper::new(&node, &identity.node, &identity.namespace, report_only);
@@ -132,10 +145,10 @@ fn serve(paths: &Paths, identity: &Identity, report_only: bool, waiter: &Waiter)
     // One change that waits to be looked at stands for all that follow it.
     let (changed, changes) = mpsc::sync_channel(1);
     let ended = std::thread::scope(|scope| {
-        scope.spawn(|| settle_on(&upkeep, changes));
-        scope.spawn(|| every(period, rounds_stopped, || make_round(&upkeep)));
+        scope.spawn(|| settle_on(&node, &upkeep, changes, telemetry));
+        scope.spawn(|| every(period, rounds_stopped, || make_round(&node, &upkeep, telemetry)));
         if node.settings.enabled {
-            scope.spawn(|| sweep_on(&sweeper, period, sweeps_stopped));
+            scope.spawn(|| sweep_on(&node, &sweeper, sweeps_stopped, telemetry));
         } else {
             log::warn!("enable_eip_pool is off: only what is left of earlier pods is looked after");
         }
@@ -166,7 +179,7 @@ fn wait(node: &Node, paths: &Paths, waiter: &Waiter, changed: &mpsc::SyncSender<
 }
 
 /// Settles what each change means, until the sender hangs up.
-fn settle_on(upkeep: &Upkeep, changes: mpsc::Receiver<()>) {
+fn settle_on(node: &Node, upkeep: &Upkeep, changes: mpsc::Receiver<()>, telemetry: &Telemetry) {
     let mut pending = false;
     loop {
         let woken = if pending { changes.recv_timeout(SOON) } else { changes.recv().map_err(Into::into) };
@@ -180,6 +193,7 @@ fn settle_on(upkeep: &Upkeep, changes: mpsc::Receiver<()>) {
                 false
             }
         };
+        telemetry.absorb(node);
     }
 }
 
@@ -195,10 +209,14 @@ fn every(period: Duration, stopped: mpsc::Receiver<()>, work: impl Fn()) {
     }
 }
 
-fn make_round(upkeep: &Upkeep) {
-    if let Err(failure) = upkeep.round(Deadline::after(LONGEST_ROUND)) {
+fn make_round(node: &Node, upkeep: &Upkeep, telemetry: &Telemetry) {
+    telemetry.health.round_began();
+    let outcome = upkeep.round(Deadline::after(LONGEST_ROUND)).map(|pass| pass.unfinished.is_empty());
+    telemetry.absorb(node);
+    telemetry.round_ended(outcome.map_err(|failure| {
         log::error!("round: {failure}");
-    }
+        failure.to_string()
+    }));
 }
 
 /// Settings that cannot be read are no reason to stop with those that could be.
@@ -213,12 +231,15 @@ fn settings_changed(node: &Node, paths: &Paths) -> bool {
 }
 
 /// Sweeps every period, and gives the Lease back at the end.
-fn sweep_on(sweeper: &Sweeper, period: Duration, stopped: mpsc::Receiver<()>) {
-    every(period, stopped, || {
+fn sweep_on(node: &Node, sweeper: &Sweeper, stopped: mpsc::Receiver<()>, telemetry: &Telemetry) {
+    every(node.settings.gc_period, stopped, || {
         let started = Instant::now();
         match sweeper.sweep(true, Deadline::after(LONGEST_ROUND)) {
-            Ok(Swept::Done(report)) => log_sweep(&report, started.elapsed()),
-            Ok(Swept::HeldBy(_)) => {}
+            Ok(Swept::Done(report)) => {
+                log_sweep(&report, started.elapsed());
+                telemetry.swept(node, &report, started.elapsed());
+            }
+            Ok(Swept::HeldBy(_)) => telemetry.not_leading(),
             Err(failure) => log::warn!("sweep: {failure}"),
         }
     });

@@ -23,7 +23,6 @@ fn sweep() -> SweepGauges {
         last_success: "2026-11-22T14:55:00Z".parse().unwrap(),
         podeips: 12,
         seconds: 0.75,
-        calls: 9,
     }
 }
 
@@ -143,7 +142,6 @@ fn only_the_leader_tells_of_the_cluster() {
             "podeip_podeips 12",
             "podeip_last_sweep_timestamp_seconds 1795359300",
             "podeip_last_sweep_duration_seconds 0.75",
-            "podeip_last_sweep_api_calls 9",
         ],
     );
     metrics.set_sweep_leader(true);
