@@ -208,9 +208,12 @@ impl<'a> Attempt<'a> {
         if let Some(eip) = &record.eip {
             return Ok(Some((eip.clone(), record.bandwidth_package.clone())));
         }
-        let found = |eip: &Eip, kind| {
-            (AttachedEip { id: eip.id.clone(), address: eip.address, kind }, eip.bandwidth_package.clone())
+        // A package that no pod asked for was somebody's own doing, and the EIP's own until the end.
+        let joined = |eip: &Eip| {
+            let claim = self.claim.as_ref().filter(|claim| claim.spec.allocation_id == eip.id)?;
+            claim.spec.bandwidth_package_id.clone()
         };
+        let found = |eip: &Eip, kind| (AttachedEip { id: eip.id.clone(), address: eip.address, kind }, joined(eip));
         match contest::judge_occupant(around.occupant.clone(), self.cluster, self.sandbox)? {
             Occupancy::Own(eip) => return Ok(Some(found(&eip, EipKind::Auto))),
             Occupancy::Stale(eip) => {

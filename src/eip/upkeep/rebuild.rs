@@ -11,9 +11,10 @@ use crate::cloud::{Cloud, Eip, EipFilter, EipStatus};
 use crate::deadline::Deadline;
 use crate::eip::failure::Failure;
 use crate::eip::journal::STATE_LOCK_WAIT;
+use crate::eip::lasting;
 use crate::eip::node::Node;
 use crate::eip::owner;
-use crate::eip::request;
+use crate::eip::request::{self, Parameters, Requested, Source};
 use crate::kube::{Pod, PodEip};
 use crate::names::{ContainerId, EipKind, PodRef, PodUid};
 use crate::state::format::{AttachedEip, Attachment, Binding, Phase};
@@ -76,15 +77,14 @@ fn record_of(
     if let Some(claim) = claim {
         let Some(uid) = claim.pod_uid() else { return Ok(None) };
         let Some(eip) = node.cloud()?.eip(&claim.spec.allocation_id, until)? else { return Ok(None) };
-        return Ok(from_claim(node.cluster()?, pod, uid, &claim, &eip));
+        return Ok(Some(from_claim(node.cluster()?, pod, uid, &claim, &eip)));
     }
-    let cluster = node.cluster()?;
     let ours = match tagged {
         Some(ours) => ours,
-        None => tagged.insert(list_ours(node.cloud()?, cluster, until)?),
+        None => tagged.insert(list_ours(node.cloud()?, node.cluster()?, until)?),
     };
     let own = ours.iter().find(|eip| uid_tag(eip).is_some_and(|uid| pod.is_instance(&uid)));
-    Ok(own.and_then(|eip| from_tags(cluster, pod, eip)))
+    own.map_or(Ok(None), |eip| from_tags(node, pod, eip))
 }
 
 fn list_ours(cloud: &Cloud, cluster: &str, until: Deadline) -> Result<Vec<Eip>, Failure> {
@@ -96,7 +96,7 @@ fn uid_tag(eip: &Eip) -> Option<PodUid> {
     eip.tags.get(owner::TAG_UID).map(PodUid::new)
 }
 
-fn from_claim(cluster: &str, pod: &Pod, uid: PodUid, claim: &PodEip, eip: &Eip) -> Option<Attachment> {
+fn from_claim(cluster: &str, pod: &Pod, uid: PodUid, claim: &PodEip, eip: &Eip) -> Attachment {
     let status = claim.status.clone().unwrap_or_default();
     let published = status.network_interface_id.zip(status.private_ip_address);
     // Where it was published, even if it sits elsewhere by now: that is drift, and reported as such.
@@ -111,18 +111,27 @@ fn from_claim(cluster: &str, pod: &Pod, uid: PodUid, claim: &PodEip, eip: &Eip) 
     let is_published = published_is_shown(pod, eip) || claim.status.is_some();
     let mut record = blank(cluster, pod, uid, eip, kind);
     record.strategy = claim.spec.strategy;
-    record.bandwidth_package = claim.spec.bandwidth_package_id.clone().or(eip.bandwidth_package.clone());
-    Some(placed(record, eip, binding, is_published))
+    record.bandwidth_package = claim.spec.bandwidth_package_id.clone();
+    placed(record, eip, binding, is_published)
 }
 
-fn from_tags(cluster: &str, pod: &Pod, eip: &Eip) -> Option<Attachment> {
-    let record = blank(cluster, pod, uid_tag(eip)?, eip, EipKind::Auto);
+/// Without its PodEIP the EIP is as the pod asks for it, as far as that can be.
+fn from_tags(node: &Node, pod: &Pod, eip: &Eip) -> Result<Option<Attachment>, Failure> {
+    let Some(uid) = uid_tag(eip) else { return Ok(None) };
+    let mut record = blank(node.cluster()?, pod, uid, eip, EipKind::Auto);
+    if let Ok(Some(Requested { wish, .. })) = request::read(&pod.annotations) {
+        record.strategy = wish.strategy;
+        lasting::fall_back(&mut record.strategy, pod, &node.settings.custom_stateful_workload_kinds);
+        if let Source::Allocate(Parameters { bandwidth_package, .. }) = wish.source {
+            record.bandwidth_package = bandwidth_package.filter(|it| eip.bandwidth_package.as_ref() == Some(it));
+        }
+    }
     let binding = binding_of(pod, eip);
     if eip.instance_id.is_some() && binding.is_none() {
         log::warn!("{} of pod {} is bound to something that is not the pod's", eip.id, record.pod);
-        return None;
+        return Ok(None);
     }
-    Some(placed(record, eip, binding, published_is_shown(pod, eip)))
+    Ok(Some(placed(record, eip, binding, published_is_shown(pod, eip))))
 }
 
 fn published_is_shown(pod: &Pod, eip: &Eip) -> bool {
@@ -170,7 +179,7 @@ fn blank(cluster: &str, pod: &Pod, uid: PodUid, eip: &Eip, kind: EipKind) -> Att
         eip: Some(AttachedEip { id: eip.id.clone(), address: eip.address, kind }),
         binding: None,
         strategy: Strategy::Follow,
-        bandwidth_package: eip.bandwidth_package.clone(),
+        bandwidth_package: None,
         published: false,
         created_at: now,
         updated_at: now,
