@@ -172,11 +172,7 @@ fn adopted(eip: &Eip) -> Notice {
 /// The same allocation with name and description reduced to characters that every rule of the API
 /// allows, if the refusal is about one of them.
 fn plain_texts(sent: &Allocation, error: &CloudError) -> Option<Allocation> {
-    let code = error.code()?;
-    let about_value = code.starts_with("InvalidParameter") || code.starts_with("IllegalParam");
-    let message = error.message().unwrap_or_default();
-    let about_text = ["Name", "Description"].iter().any(|field| message.contains(field) || code.contains(field));
-    if !about_value || !about_text {
+    if !refuses_text(error) {
         return None;
     }
     let plain = Allocation {
@@ -185,6 +181,15 @@ fn plain_texts(sent: &Allocation, error: &CloudError) -> Option<Allocation> {
         ..sent.clone()
     };
     (plain != *sent).then_some(plain)
+}
+
+/// Whether the API refused a name or a description for its characters or its length.
+pub(super) fn refuses_text(error: &CloudError) -> bool {
+    let code = error.code().unwrap_or_default();
+    let about_value = code.starts_with("InvalidParameter") || code.starts_with("IllegalParam");
+    let message = error.message().unwrap_or_default();
+    let about_text = ["Name", "Description"].iter().any(|field| message.contains(field) || code.contains(field));
+    about_value && about_text
 }
 
 /// A letter first, then letters, digits, `.`, `_` and `-`; 2 to `longest` characters.
@@ -201,7 +206,8 @@ pub(super) fn plain_text(text: &str, longest: usize) -> String {
     plain
 }
 
-fn plainer(error: &CloudError) -> Notice {
+/// That what a refusal was about was sent again in other words.
+pub(super) fn plainer(error: &CloudError) -> Notice {
     Notice {
         reason: "EIPTextReplaced",
         message: format!("the EIP's name or description was refused and sent again in plain characters: {error}"),

@@ -1,9 +1,14 @@
 //! The node agent: what it finishes, repairs, refreshes and follows, one round at a time and as a process.
 
+mod live;
 mod process;
 mod repair;
+mod too_late;
 
+use std::collections::BTreeMap;
 use std::process::Child;
+
+use serde_json::{Value, json};
 
 use crate::scene::{Answer, Sandbox, Scene, WITH_EIP};
 
@@ -15,6 +20,29 @@ pub fn running(scene: &Scene, name: &str, ip: [u8; 4], annotations: &[(&str, &st
     scene.add(&pod).assert_added(&pod);
     scene.assert_served(&pod);
     pod
+}
+
+/// Sets (`Some`) and removes (`None`) annotations of the pod object, as `kubectl annotate` does.
+pub fn annotate(scene: &Scene, pod: &Sandbox, changes: &[(&str, Option<&str>)]) {
+    let changes: BTreeMap<_, _> = changes.iter().copied().collect();
+    let patch = json!({"metadata": {"annotations": changes}});
+    scene.world.cluster.merge("pods", &pod.namespace, &pod.name, &patch).unwrap();
+}
+
+/// The names of all calls since `mark`.
+pub fn names_since(scene: &Scene, mark: u64) -> Vec<String> {
+    scene.world.calls.since(mark).into_iter().map(|call| call.name).collect()
+}
+
+/// Kind of the object and type of each event of this reason, sorted.
+pub fn kinds_told(scene: &Scene, pod: &Sandbox, reason: &str) -> Vec<String> {
+    let events = scene.world.cluster.events_for(&pod.namespace, &pod.name);
+    let text = |value: &Value| value.as_str().unwrap().to_string();
+    let of_reason = events.iter().filter(|event| event["reason"] == reason);
+    let mut kinds: Vec<String> =
+        of_reason.map(|event| format!("{} {}", text(&event["involvedObject"]["kind"]), text(&event["type"]))).collect();
+    kinds.sort();
+    kinds
 }
 
 /// An agent that runs until it is stopped.

@@ -5,21 +5,43 @@
 //! exception is the bandwidth package: taking its annotation away takes the EIP out of it.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
 
-use crate::cloud::{Cloud, Eip, EipChange};
+use super::settle::{STEP_TIME, locked};
+use crate::cloud::{Cloud, CloudError, Eip, EipChange};
 use crate::deadline::Deadline;
-use crate::eip::allocate::{LONGEST_DESCRIPTION, LONGEST_NAME, plain_text};
-use crate::eip::failure::Failure;
+use crate::eip::allocate::{LONGEST_DESCRIPTION, LONGEST_NAME, plain_text, plainer, refuses_text};
+use crate::eip::failure::{Failure, Kind};
 use crate::eip::journal::Journal;
+use crate::eip::node::Node;
 use crate::eip::package;
 use crate::eip::request::{Notice, Parameters, Present};
-use crate::names::{BandwidthPackageId, EipId};
+use crate::names::{BandwidthPackageId, EipId, Mbps};
 use crate::state::format::Attachment;
 
 /// Event reasons.
 pub const CHANGED: &str = "EIPChanged";
 pub const CHANGE_FAILED: &str = "EIPChangeFailed";
 pub const TOO_LATE: &str = "AppliesAtCreation";
+
+/// Between two tries to join a package while the EIP still leaves another one.
+const LEAVING_PAUSE: Duration = Duration::from_millis(500);
+
+/// One thing about an EIP that its pod wants otherwise. Each is a request of its own, so that one
+/// that is refused does not keep the others from coming true.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    Bandwidth {
+        from: Option<Mbps>,
+        to: Mbps,
+    },
+    Name(String),
+    Description(String),
+    /// Those that differ.
+    Tags(BTreeMap<String, String>),
+    Package(PackageMove),
+}
 
 /// Out of which package and into which.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,102 +50,133 @@ pub struct PackageMove {
     pub join: Option<BandwidthPackageId>,
 }
 
-/// What has to change in the cloud so that an EIP is as its pod asks.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Changes {
-    pub attributes: EipChange,
-    pub package: Option<PackageMove>,
-    pub tags: BTreeMap<String, String>,
-    /// Each change in words, such as `bandwidth 5 → 20 Mbit/s`.
-    pub said: Vec<String>,
+/// In words, such as `bandwidth 5 → 20 Mbit/s`.
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Change::Bandwidth { from: Some(from), to } => write!(f, "bandwidth {from} → {to} Mbit/s"),
+            Change::Bandwidth { from: None, to } => write!(f, "bandwidth → {to} Mbit/s"),
+            Change::Name(_) => f.write_str("name"),
+            Change::Description(_) => f.write_str("description"),
+            Change::Tags(tags) => {
+                let keys: Vec<&str> = tags.keys().map(String::as_str).collect();
+                write!(f, "tags {}", keys.join(", "))
+            }
+            Change::Package(PackageMove { leave, join }) => {
+                let name = |id: &Option<BandwidthPackageId>| id.as_ref().map_or("none".into(), ToString::to_string);
+                write!(f, "bandwidth package {} → {}", name(leave), name(join))
+            }
+        }
+    }
 }
 
-impl Changes {
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
+/// What of `wanted` the cloud can change on `eip`, our own.
+pub fn changes(record: &Attachment, eip: &Eip, wanted: &Parameters, present: Present) -> Vec<Change> {
+    let to = wanted.bandwidth;
+    let bandwidth = present.bandwidth && eip.bandwidth != Some(to);
+    let mut tags = wanted.tags.clone();
+    tags.retain(|key, value| eip.tags.get(key) != Some(value));
+    let changes = [
+        bandwidth.then_some(Change::Bandwidth { from: eip.bandwidth, to }),
+        text(&wanted.name, &eip.name, LONGEST_NAME).map(Change::Name),
+        text(&wanted.description, &eip.description, LONGEST_DESCRIPTION).map(Change::Description),
+        Some(Change::Tags(tags)).filter(|change| !matches!(change, Change::Tags(tags) if tags.is_empty())),
+        package_move(record, eip, wanted.bandwidth_package.as_ref()).map(Change::Package),
+    ];
+    changes.into_iter().flatten().collect()
+}
 
-    /// What of `wanted` the cloud can change on `eip`, our own.
-    pub fn of(record: &Attachment, eip: &Eip, wanted: &Parameters, present: Present) -> Self {
-        let mut changes = Self::default();
-        if present.bandwidth && eip.bandwidth != Some(wanted.bandwidth) {
-            let before = eip.bandwidth.map(|mbps| mbps.to_string()).unwrap_or("?".into());
-            changes.said.push(format!("bandwidth {before} → {} Mbit/s", wanted.bandwidth));
-            changes.attributes.bandwidth = Some(wanted.bandwidth);
-        }
-        changes.attributes.name = text(&wanted.name, &eip.name, LONGEST_NAME, "name", &mut changes.said);
-        changes.attributes.description =
-            text(&wanted.description, &eip.description, LONGEST_DESCRIPTION, "description", &mut changes.said);
-        changes.package = package_move(record, eip, wanted.bandwidth_package.as_ref());
-        if let Some(PackageMove { leave, join }) = &changes.package {
-            let name = |id: &Option<BandwidthPackageId>| id.as_ref().map_or("none".into(), ToString::to_string);
-            changes.said.push(format!("bandwidth package {} → {}", name(leave), name(join)));
-        }
-        changes.tags = wanted.tags.clone();
-        changes.tags.retain(|key, value| eip.tags.get(key) != Some(value));
-        changes.said.extend(changes.tags.keys().map(|key| format!("tag {key}")));
-        changes
-    }
+/// The API may have refused the characters before; then plain ones are what was agreed upon.
+fn text(wanted: &Option<String>, shown: &Option<String>, longest: usize) -> Option<String> {
+    let agreed =
+        |wanted: &String| shown.as_ref().is_some_and(|shown| shown == wanted || *shown == plain_text(wanted, longest));
+    wanted.clone().filter(|wanted| !agreed(wanted))
+}
 
-    /// Carries attributes and tags out: requests that may be repeated, so they need no record.
-    pub fn apply(&self, cloud: &Cloud, id: &EipId, deadline: Deadline) -> Result<(), Failure> {
-        if self.attributes != EipChange::default() {
-            cloud.modify_eip(id, &self.attributes, deadline)?;
+fn package_move(record: &Attachment, eip: &Eip, wanted: Option<&BandwidthPackageId>) -> Option<PackageMove> {
+    let present = eip.bandwidth_package.as_ref();
+    match wanted {
+        Some(_) if present == wanted => None,
+        Some(_) => Some(PackageMove { leave: present.cloned(), join: wanted.cloned() }),
+        // One that podeip never had it join was somebody's own doing. One that it was refused is only
+        // forgotten.
+        None => {
+            let ours = record.bandwidth_package.clone().filter(|ours| present.is_none_or(|other| other == ours))?;
+            Some(PackageMove { leave: Some(ours), join: None })
         }
-        if !self.tags.is_empty() {
-            cloud.tag_eips(std::slice::from_ref(id), &self.tags, deadline)?;
+    }
+}
+
+impl Change {
+    /// Has the cloud make the change. The notice says what of it came out otherwise than asked for.
+    ///
+    /// # Errors
+    /// The cloud's refusal, or that a verb of the pod is at work.
+    pub fn carry_out(
+        &self,
+        node: &Node,
+        record: &Attachment,
+        id: &EipId,
+        deadline: Deadline,
+    ) -> Result<Option<Notice>, Failure> {
+        let cloud = node.cloud()?;
+        let modify = |change: EipChange| cloud.modify_eip(id, &change, deadline);
+        match self {
+            Change::Bandwidth { to, .. } => modify(EipChange { bandwidth: Some(*to), ..EipChange::default() })?,
+            Change::Name(name) => {
+                return set_text(name, LONGEST_NAME, |name| {
+                    modify(EipChange { name: Some(name), ..Default::default() })
+                });
+            }
+            Change::Description(text) => {
+                return set_text(text, LONGEST_DESCRIPTION, |text| {
+                    modify(EipChange { description: Some(text), ..Default::default() })
+                });
+            }
+            Change::Tags(tags) => cloud.tag_eips(std::slice::from_ref(id), tags, deadline)?,
+            Change::Package(package) => {
+                let deadline = deadline.within(STEP_TIME);
+                let moved = locked(node, record, |mut journal| package.carry_out(cloud, &mut journal, id, deadline))?;
+                moved.ok_or_else(|| Failure::new(Kind::TryAgain, "an ADD or DEL of this pod is running"))?;
+            }
         }
-        Ok(())
+        Ok(None)
+    }
+}
+
+/// Sends `wanted`, and once more in plain characters if the API refuses it.
+fn set_text(
+    wanted: &str,
+    longest: usize,
+    send: impl Fn(String) -> Result<(), CloudError>,
+) -> Result<Option<Notice>, Failure> {
+    let plain = plain_text(wanted, longest);
+    match send(wanted.into()) {
+        Err(error) if refuses_text(&error) && plain != wanted => {
+            send(plain)?;
+            Ok(Some(plainer(&error)))
+        }
+        outcome => Ok(outcome.map(|()| None)?),
     }
 }
 
 impl PackageMove {
     /// Leaves and joins. The caller holds the pod's lock: the record says which package has to be
     /// left before the release.
-    pub fn carry_out(
-        &self,
-        cloud: &Cloud,
-        journal: &mut Journal,
-        id: &EipId,
-        deadline: Deadline,
-    ) -> Result<(), Failure> {
+    fn carry_out(&self, cloud: &Cloud, journal: &mut Journal, id: &EipId, deadline: Deadline) -> Result<(), Failure> {
         if let Some(old) = &self.leave {
             package::leave(cloud, old, id, deadline)?;
         }
         journal.save(|record| record.bandwidth_package = self.join.clone())?;
-        if let Some(new) = &self.join {
-            package::join(cloud, new, id, deadline)?;
+        let Some(new) = &self.join else { return Ok(()) };
+        while let Some(other) = package::join(cloud, new, id, deadline)? {
+            // Leaving takes a while, and until then it counts as a member.
+            if self.leave.as_ref() != Some(&other) || !deadline.sleep(LEAVING_PAUSE) {
+                return Err(Failure::new(Kind::TryAgain, format!("{id} is still in bandwidth package {other}")));
+            }
         }
         Ok(())
     }
-}
-
-/// The API may have refused the characters at creation; then plain ones are what was agreed upon.
-fn text(
-    wanted: &Option<String>,
-    shown: &Option<String>,
-    longest: usize,
-    what: &str,
-    said: &mut Vec<String>,
-) -> Option<String> {
-    let wanted = wanted.as_ref()?;
-    let agreed = shown.as_ref().is_some_and(|shown| shown == wanted || *shown == plain_text(wanted, longest));
-    if agreed {
-        return None;
-    }
-    said.push(what.into());
-    Some(wanted.clone())
-}
-
-fn package_move(record: &Attachment, eip: &Eip, wanted: Option<&BandwidthPackageId>) -> Option<PackageMove> {
-    let present = eip.bandwidth_package.as_ref();
-    // One that podeip never had it join was somebody's own doing.
-    let ours = present.is_some() && present == record.bandwidth_package.as_ref();
-    let moves = match wanted {
-        Some(_) => present != wanted,
-        None => ours,
-    };
-    moves.then(|| PackageMove { leave: present.cloned(), join: wanted.cloned() })
 }
 
 /// What the pod asks for now and can have only with another EIP.
@@ -191,14 +244,13 @@ mod tests {
 
     fn said(package: Option<&str>, annotations: &[(&str, &str)]) -> Vec<String> {
         let (parameters, present) = wanted(annotations);
-        Changes::of(&record(package), &eip(), &parameters, present).said
+        changes(&record(package), &eip(), &parameters, present).iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn what_is_not_asked_for_stays() {
         assert!(said(None, &[]).is_empty());
         let (parameters, present) = wanted(&[]);
-        assert!(Changes::of(&record(None), &eip(), &parameters, present).is_empty());
         assert!(too_late(&eip(), &parameters, present).is_empty());
     }
 
@@ -210,7 +262,7 @@ mod tests {
             "agreed in plain characters"
         );
         assert_eq!(said(None, &[("eip-name", "other"), ("eip-description", "d")]), ["name", "description"]);
-        assert_eq!(said(None, &[("eip-tags", r#"{"team":"b","x":"y"}"#)]), ["tag team", "tag x"]);
+        assert_eq!(said(None, &[("eip-tags", r#"{"team":"b","x":"y"}"#)]), ["tags team, x"]);
     }
 
     #[test]
@@ -220,6 +272,10 @@ mod tests {
         assert!(said(Some("cbwp-1"), &[(package, "cbwp-1")]).is_empty());
         assert_eq!(said(Some("cbwp-1"), &[]), ["bandwidth package cbwp-1 → none"]);
         assert!(said(Some("cbwp-0"), &[]).is_empty());
+        let out = Eip { bandwidth_package: None, ..eip() };
+        let (parameters, present) = wanted(&[]);
+        let refused = PackageMove { leave: Some(BandwidthPackageId::new("cbwp-0")), join: None };
+        assert_eq!(changes(&record(Some("cbwp-0")), &out, &parameters, present), [Change::Package(refused)]);
     }
 
     #[test]

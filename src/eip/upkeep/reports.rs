@@ -12,7 +12,7 @@ use crate::kube::{Kube, ObjectRef};
 /// After this an event that still holds is counted up: the API server forgets events after an hour.
 const REPEAT: Duration = Duration::from_secs(20 * 60);
 
-/// Which events were recorded when, by object, reason and message.
+/// Which events were recorded when, by object, reason and what they say.
 #[derive(Debug, Default)]
 pub struct Reports(Mutex<BTreeMap<(String, &'static str, String), Instant>>);
 
@@ -30,12 +30,17 @@ impl Reports {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         told.retain(|_, at| now.saturating_duration_since(*at) < REPEAT);
         let mut first = false;
-        told.entry((object.uid.clone(), notice.reason, notice.message.clone())).or_insert_with(|| {
+        told.entry((object.uid.clone(), notice.reason, gist(&notice.message))).or_insert_with(|| {
             first = true;
             now
         });
         first
     }
+}
+
+/// A message without what differs every time the cloud refuses the same: the RequestId.
+fn gist(message: &str) -> String {
+    message.split("RequestId").next().unwrap_or_default().to_string()
 }
 
 #[cfg(test)]
@@ -59,5 +64,7 @@ mod tests {
         assert!(reports.is_due(&object("2"), &notice("a"), now));
         assert!(reports.is_due(&object("1"), &notice("b"), now));
         assert!(reports.is_due(&object("1"), &notice("a"), now + REPEAT));
+        assert!(reports.is_due(&object("1"), &notice("refused (RequestId 1, 1 try)"), now));
+        assert!(!reports.is_due(&object("1"), &notice("refused (RequestId 2, 1 try)"), now));
     }
 }

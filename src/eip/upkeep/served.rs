@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Upkeep;
 use super::drift::Drift;
-use super::live::{self, Changes, PackageMove};
+use super::live::{self, Change};
 use super::pods::Pods;
 use super::settle::{Unfinished, locked};
 use crate::cloud::{Cloud, Eip, EipFilter};
@@ -13,7 +13,7 @@ use crate::deadline::Deadline;
 use crate::eip::at_once;
 use crate::eip::bind::{self, READ_LAG};
 use crate::eip::detach::Fate;
-use crate::eip::failure::{Failure, Kind};
+use crate::eip::failure::Failure;
 use crate::eip::lasting;
 use crate::eip::owner;
 use crate::eip::publish::{self, is_claim_of};
@@ -224,34 +224,25 @@ impl Upkeep<'_> {
     /// Has the EIP be what the pod's annotations ask for by now.
     fn follow_wishes(&self, one: &Served, eip: &Eip, notices: &mut Vec<Notice>, until: Deadline) {
         let kinds = &self.node.settings.custom_stateful_workload_kinds;
-        let changes = wishes(one.record, one.pod, eip, kinds, notices);
-        if changes.is_empty() {
-            return;
-        }
-        let what = changes.said.join(", ");
-        notices.push(match self.change(one, &changes, until) {
-            Ok(()) => {
-                log::info!("pod {}: {} changed: {what}", one.record.pod, eip.id);
-                Notice { reason: live::CHANGED, message: format!("{}: {what}", eip.id), warning: false }
+        let mut changed = Vec::new();
+        for change in wishes(one.record, one.pod, eip, kinds, notices) {
+            match change.carry_out(self.node, one.record, &eip.id, until) {
+                Ok(otherwise) => {
+                    changed.push(change.to_string());
+                    notices.extend(otherwise);
+                }
+                Err(failure) => {
+                    let message = format!("{} was not changed ({change}): {failure}", eip.id);
+                    log::warn!("pod {}: {message}", one.record.pod);
+                    notices.push(Notice { reason: live::CHANGE_FAILED, message, warning: true });
+                }
             }
-            Err(failure) => {
-                log::warn!("pod {}: {} was not changed ({what}): {failure}", one.record.pod, eip.id);
-                let message = format!("{} was not changed ({what}): {failure}", eip.id);
-                Notice { reason: live::CHANGE_FAILED, message, warning: true }
-            }
-        });
-    }
-
-    fn change(&self, one: &Served, changes: &Changes, until: Deadline) -> Result<(), Failure> {
-        let cloud = self.node.cloud()?;
-        changes.apply(cloud, &one.eip.id, until)?;
-        if let Some(package) = &changes.package {
-            let moved = locked(self.node, one.record, |mut journal| {
-                PackageMove::carry_out(package, cloud, &mut journal, &one.eip.id, until)
-            })?;
-            moved.ok_or_else(|| Failure::new(Kind::TryAgain, "an ADD or DEL of this pod is running"))?;
         }
-        Ok(())
+        if !changed.is_empty() {
+            let message = format!("{}: {}", eip.id, changed.join(", "));
+            log::info!("pod {}: {message}", one.record.pod);
+            notices.push(Notice { reason: live::CHANGED, message, warning: false });
+        }
     }
 
     /// The PodEIP's spec names the package that the record names.
@@ -294,16 +285,16 @@ fn see(cloud: &Cloud, served: &mut [Served], choose: impl Fn(&Served) -> bool, u
 }
 
 /// What the pod asks for now; what cannot be had is noted.
-fn wishes(record: &Attachment, pod: &Pod, eip: &Eip, kinds: &[String], notices: &mut Vec<Notice>) -> Changes {
+fn wishes(record: &Attachment, pod: &Pod, eip: &Eip, kinds: &[String], notices: &mut Vec<Notice>) -> Vec<Change> {
     let requested = match request::read(&pod.annotations) {
         Ok(Some(requested)) => requested,
         Ok(None) => {
             notices.push(live::creation_only("pod-with-eip", "off", eip.id.as_str()));
-            return Changes::default();
+            return Vec::new();
         }
         Err(refusal) => {
             notices.push(Notice { reason: live::CHANGE_FAILED, message: refusal.to_string(), warning: true });
-            return Changes::default();
+            return Vec::new();
         }
     };
     let mut strategy = requested.wish.strategy;
@@ -315,15 +306,15 @@ fn wishes(record: &Attachment, pod: &Pod, eip: &Eip, kinds: &[String], notices: 
     match &requested.wish.source {
         Source::Named(id) if *id != eip.id => {
             notices.push(live::creation_only("pod-eip-instanceid", id.as_str(), eip.id.as_str()));
-            Changes::default()
+            Vec::new()
         }
         Source::Allocate(wanted) if record.eip.as_ref().is_some_and(|eip| eip.kind == EipKind::Auto) => {
             let present = request::present(&pod.annotations);
             notices.extend(live::too_late(eip, wanted, present));
-            Changes::of(record, eip, wanted, present)
+            live::changes(record, eip, wanted, present)
         }
         // The user's own EIP is bound as it is.
-        _ => Changes::default(),
+        _ => Vec::new(),
     }
 }
 

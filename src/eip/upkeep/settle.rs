@@ -28,7 +28,7 @@ use crate::names::{EipId, PodRef, PodUid};
 use crate::state::format::{Attachment, Phase};
 
 /// One step: a call or two, which answer within a second each. A verb of the same pod waits as long.
-const STEP_TIME: Duration = Duration::from_secs(8);
+pub(super) const STEP_TIME: Duration = Duration::from_secs(8);
 
 /// Pauses between two steps, growing: the first is what a quick cloud needs, and the account may
 /// describe 600 times a minute, all nodes together.
