@@ -1,8 +1,10 @@
 //! The node agent: what it finishes, repairs, refreshes and follows, one round at a time and as a process.
 
+mod identity;
 mod live;
 mod process;
 mod repair;
+mod seen;
 mod too_late;
 
 use std::collections::BTreeMap;

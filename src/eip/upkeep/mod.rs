@@ -24,7 +24,9 @@ use crate::deadline::Deadline;
 use crate::eip::failure::Failure;
 use crate::eip::node::Node;
 use crate::eip::request::Notice;
+use crate::names::PodRef;
 use crate::state::StateError;
+use crate::state::format::Attachment;
 
 use doubt::Doubts;
 use pods::Pods;
@@ -88,20 +90,23 @@ impl<'a> Upkeep<'a> {
         if let Err(error @ StateError::Corrupt { .. }) = self.node.store.attachments() {
             log::error!("{error}");
         }
-        let pods = self.list_pods(until);
-        if let Some(pods) = pods.as_ref().filter(|_| self.node.settings.enabled) {
+        let listed = self.list_pods(until);
+        let mut ours = None;
+        if let Some(pods) = listed.as_ref().filter(|_| self.node.settings.enabled)
+            && !self.is_misnamed(pods, until)?
+        {
             self.rebuild_lost(pods, until)?;
+            ours = Some(pods);
         }
-        let mut pass = self.settle(Scope::All, pods.as_ref(), until.within(SETTLE_TIME))?;
-        let Some(pods) = pods.filter(|_| self.node.settings.enabled) else { return Ok(pass) };
-        self.warn_of_a_wrong_name(&pods)?;
-        let mut tended = self.tend(&pods, until)?;
+        let mut pass = self.settle(Scope::All, listed.as_ref(), until.within(SETTLE_TIME))?;
+        let Some(pods) = ours else { return Ok(pass) };
+        let mut tended = self.tend(pods, until)?;
         if tended.rebinding {
-            let bound = self.settle(Scope::Changed, Some(&pods), until.within(SETTLE_TIME))?;
+            let bound = self.settle(Scope::Changed, Some(pods), until.within(SETTLE_TIME))?;
             pass.pending |= bound.pending;
             pass.unfinished.extend(bound.unfinished);
             // What the pods show of their EIP has changed meanwhile.
-            tended = self.tend(&self.list_pods(until).unwrap_or(pods), until)?;
+            tended = self.tend(self.list_pods(until).as_ref().unwrap_or(pods), until)?;
         }
         pass.unfinished.extend(tended.unfinished);
         Ok(pass)
@@ -144,16 +149,29 @@ impl<'a> Upkeep<'a> {
         Ok(())
     }
 
-    /// Under another name than the cluster's nothing of this node would be looked after.
-    fn warn_of_a_wrong_name(&self, pods: &Pods) -> Result<(), Failure> {
+    /// Whether the pods that were set up here are another node's in the cluster. Then the listed pods
+    /// are that node's, or nobody's, and no business of ours.
+    fn is_misnamed(&self, pods: &Pods, until: Deadline) -> Result<bool, Failure> {
         let records = self.node.store.attachments()?;
-        let bound = || records.iter().filter(|record| record.binding.is_some());
-        if bound().next().is_some() && !bound().any(|record| pods.instance(&record.pod).is_some()) {
-            log::warn!(
-                "none of the pods with an EIP here is on node {} in the cluster: is NODE_NAME the pods' spec.nodeName?",
-                self.node_name
-            );
+        let set_up_here =
+            |record: &&Attachment| record.binding.is_some() && record.container_id != rebuilt_id(&record.pod.uid);
+        let own: Vec<&PodRef> = records.iter().filter(set_up_here).map(|record| &record.pod).collect();
+        if own.iter().any(|pod| pods.instance(pod).is_some()) {
+            return Ok(false);
         }
-        Ok(())
+        let kube = self.node.kube()?;
+        for pod in own {
+            let found = kube.pod(&pod.namespace, &pod.name, until.within(LIST_TIME)).ok().flatten();
+            let node = found.filter(|found| found.is_instance(&pod.uid)).and_then(|found| found.node);
+            if let Some(node) = node.filter(|node| *node != self.node_name) {
+                log::warn!(
+                    "pod {pod} has its EIP here and is on node {node}, but this agent goes by {}, so nothing but what \
+                     is left of earlier pods is looked after: set NODE_NAME to the pods' spec.nodeName",
+                    self.node_name
+                );
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }

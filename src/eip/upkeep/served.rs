@@ -59,6 +59,7 @@ impl Upkeep<'_> {
         let records = self.node.store.attachments()?;
         let mut served: Vec<Served> = records.iter().filter_map(|record| served(record, pods)).collect();
         let mut tended = Tended::default();
+        self.see_waiting(&records, pods, until);
         if served.is_empty() {
             return Ok(tended);
         }
@@ -77,6 +78,24 @@ impl Upkeep<'_> {
             }
         }
         Ok(tended)
+    }
+
+    /// Says that pods live whose EIP waits for their next sandbox: what outlasts a pod does so from its
+    /// last sign of life.
+    fn see_waiting(&self, records: &[Attachment], pods: &Pods, until: Deadline) {
+        let waiting: Vec<&Attachment> =
+            records.iter().filter(|record| record.phase == Phase::Held && is_wanted(record, pods)).collect();
+        at_once::each(&waiting, |record| {
+            let until = until.within(TEND_TIME);
+            let seen = self.node.kube().and_then(|kube| {
+                let claim = kube.pod_eip(&record.pod.namespace, &record.pod.name, until)?;
+                let own = claim.filter(|claim| is_claim_of(claim, record) && claim.status.is_some());
+                own.map_or(Ok(()), |own| publish::refresh(kube, &own, until))
+            });
+            if let Err(failure) = seen {
+                log::warn!("pod {}: {failure}", record.pod);
+            }
+        });
     }
 
     /// Asks the cloud for all EIPs at once, and for those that are not where they should be once
@@ -267,11 +286,15 @@ impl Upkeep<'_> {
 
 fn served<'a>(record: &'a Attachment, pods: &'a Pods) -> Option<Served<'a>> {
     let pod = pods.instance(&record.pod)?;
-    let wanted = Fate::told_by(Some(pod), &record.pod.uid) == Fate::Wanted;
-    if !wanted || !is_served(record) || !sandbox_alive(record) {
+    if !is_wanted(record, pods) || !is_served(record) || !sandbox_alive(record) {
         return None;
     }
     Some(Served { record, eip: record.eip.as_ref()?, binding: record.binding.as_ref()?, pod, seen: None })
+}
+
+fn is_wanted(record: &Attachment, pods: &Pods) -> bool {
+    let pod = pods.instance(&record.pod);
+    pod.is_some_and(|pod| Fate::told_by(Some(pod), &record.pod.uid) == Fate::Wanted)
 }
 
 /// Asks for the EIPs of those that `choose` picks.
