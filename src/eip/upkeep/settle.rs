@@ -73,6 +73,8 @@ struct Case {
 enum Progress {
     /// Nothing is left to do for now.
     Settled,
+    /// The next step may follow at once.
+    Stepped,
     /// The next step may follow as soon as the cloud shows the effect of this one.
     Waiting,
     /// The cloud was asked for a change, and agreed or did not. The record was written at `written`.
@@ -99,6 +101,9 @@ impl Upkeep<'_> {
             pass.pending = open.len() < all;
             let cases = self.cases(&mut state.doubts, open, pods, &mut fates, until);
             let steps = at_once::each(&cases, |case| step(self.node, case, until));
+            if steps.iter().any(|step| matches!(step, Ok(Progress::Stepped))) {
+                pause = FIRST_PAUSE;
+            }
             for (case, outcome) in cases.iter().zip(steps) {
                 let again = note(&mut state.doubts, case, outcome).unwrap_or_else(|failure| {
                     self.report(case, pods, &failure, until);
@@ -195,7 +200,7 @@ impl Upkeep<'_> {
 fn note(doubts: &mut Doubts, case: &Case, outcome: Result<Progress, Failure>) -> Result<bool, Failure> {
     match outcome? {
         Progress::Settled => Ok(false),
-        Progress::Waiting => Ok(true),
+        Progress::Stepped | Progress::Waiting => Ok(true),
         Progress::Asked { written, refusal } => {
             let phase = if matches!(case.plan, Plan::Rebind(_)) { Phase::Binding } else { Phase::Unbinding };
             let record = Attachment { updated_at: written, phase, ..case.record.clone() };
@@ -265,7 +270,7 @@ fn unbind(node: &Node, case: &Case, seen: Option<&Eip>) -> Result<Progress, Fail
                 log::warn!("{} was not unbound, because it is {}", eip.id, bind::whereabouts(seen));
             }
             locked(node, &case.record, |mut journal| detach::mark_unbound(&mut journal))?;
-            Ok(Progress::Waiting)
+            Ok(Progress::Stepped)
         }
         // Under way: only time helps.
         _ => Ok(Progress::Waiting),

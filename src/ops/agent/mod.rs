@@ -26,7 +26,7 @@ use crate::eip::node::{Node, Paths};
 use crate::eip::sweep::{Finding, Report, Sweeper, Swept, What};
 use crate::eip::upkeep::{Scope, Upkeep};
 use crate::settings::Settings;
-use crate::state::Store;
+use crate::state::{AgentLock, Store};
 use telemetry::{Served, Telemetry};
 use wait::{Waiter, Woken};
 
@@ -73,10 +73,9 @@ pub fn run(options: &AgentOptions) -> anyhow::Result<ExitCode> {
         return once(&paths, &identity, options.report_only);
     }
     let store = Store::open(&paths.state_directory)?;
+    // Before signals are held back: an agent that only waits for another one ends at the first.
+    let _alive = take_place(&store)?;
     let waiter = Waiter::new(&store)?;
-    let _alive = store
-        .lock_agent(Deadline::after(PREDECESSOR_TIME))
-        .context("another podeip agent lives on this node, or has not ended yet")?;
     log::info!("agent of node {} starts", identity.node);
     let telemetry = Telemetry::new(&store, LONGEST_ROUND * 2);
     let _server = telemetry.serve(options.metrics);
@@ -85,6 +84,16 @@ pub fn run(options: &AgentOptions) -> anyhow::Result<ExitCode> {
     }
     log::info!("agent of node {} ends", identity.node);
     Ok(ExitCode::SUCCESS)
+}
+
+fn take_place(store: &Store) -> anyhow::Result<AgentLock> {
+    if store.agent_alive() {
+        log::warn!(
+            "another podeip agent lives on this node; waiting up to {} s for it to end",
+            PREDECESSOR_TIME.as_secs()
+        );
+    }
+    store.lock_agent(Deadline::after(PREDECESSOR_TIME)).context("another podeip agent lives on this node")
 }
 
 fn once(paths: &Paths, identity: &Identity, report_only: bool) -> anyhow::Result<ExitCode> {

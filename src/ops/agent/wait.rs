@@ -34,7 +34,7 @@ pub struct Waiter {
 }
 
 impl Waiter {
-    /// To be made before any thread: each inherits which signals are held back.
+    /// To be made before any thread that stays: each inherits which signals are held back.
     pub fn new(store: &Store) -> anyhow::Result<Self> {
         let mut ends = SigSet::empty();
         ends.add(Signal::SIGTERM);
