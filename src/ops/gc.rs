@@ -25,9 +25,7 @@ const REBUILD_TIME: Duration = Duration::from_secs(30);
 /// Settings or a state that cannot be read.
 pub fn run(dry_run: bool, options: &PathOptions) -> anyhow::Result<ExitCode> {
     let node = Node::open(&paths::resolve(options)?)?;
-    if !dry_run {
-        rebuild_lost(&node);
-    }
+    rebuild_lost(&node, dry_run);
     let findings = collect::collect(&node, dry_run)?;
     if !dry_run {
         node.store.sweep_pod_locks()?;
@@ -47,13 +45,20 @@ pub fn run(dry_run: bool, options: &PathOptions) -> anyhow::Result<ExitCode> {
     Ok(unfinished(&findings))
 }
 
-/// A lost state file is rebuilt first, or its EIPs would look like nobody's.
-fn rebuild_lost(node: &Node) {
+/// A lost state file is rebuilt first, or its EIPs would look like nobody's. A dry run only says that
+/// one may be lost.
+fn rebuild_lost(node: &Node, dry_run: bool) {
     // The first reading reports a file that does not parse and sets it aside.
     if let Err(error @ StateError::Corrupt { .. }) = node.store.attachments() {
         say(format_args!("podeip: {error}"));
     }
     if !node.settings.enabled || !node.store.may_have_lost().unwrap_or(true) {
+        return;
+    }
+    if dry_run {
+        say(
+            "podeip: records of this node may be lost with its state file; `podeip gc` rebuilds what the cluster knows of them",
+        );
         return;
     }
     let rebuilt = Identity::read()

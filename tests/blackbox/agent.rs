@@ -4,6 +4,7 @@ mod handover;
 mod identity;
 mod live;
 mod process;
+mod rebuild;
 mod repair;
 mod seen;
 mod too_late;

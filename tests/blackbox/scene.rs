@@ -211,7 +211,7 @@ impl Scene {
     /// A command of the operator, with this node's paths.
     pub fn podeip(&self, arguments: &[&str]) -> Answer {
         let mut command = Command::new(env!("CARGO_BIN_EXE_podeip"));
-        command.env_clear().args(arguments);
+        command.env_clear().env("NODE_NAME", NODE).args(arguments);
         if !arguments.contains(&"--help") {
             command.arg("--conf-dir").arg(self.path("no-conflist"));
             command.arg("--config").arg(self.path("eni_conf")).arg("--kubeconfig").arg(self.path("kubeconfig"));
