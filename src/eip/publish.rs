@@ -58,11 +58,11 @@ pub fn claim(
     existing: Option<PodEip>,
     deadline: Deadline,
 ) -> Result<PodEip, Failure> {
-    let spec = spec_of(record)?;
     let uid = record.pod.uid.as_str();
     let marks = BTreeMap::from([(kube::POD_UID_ANNOTATION, Some(uid)), (kube::NODE_ANNOTATION, pod.node.as_deref())]);
     let mut seen = existing;
     for _ in 0..CLAIM_TRIES {
+        let spec = spec_of(record, seen.as_ref())?;
         let written = match &seen {
             None => kube.create_pod_eip(&new_pod_eip(record, &spec, &marks), deadline),
             Some(own) if is_claim_of(own, record) && (own.deleting || own.spec == spec) => return Ok(own.clone()),
@@ -122,7 +122,9 @@ fn still_held(record: &Attachment, going: &PodEip) -> Failure {
     .hinting("the pod gets its EIP as soon as that PodEIP is gone")
 }
 
-fn spec_of(record: &Attachment) -> Result<PodEipSpec, Failure> {
+/// A strategy is asked for once: what somebody writes into the PodEIP of this very attachment stays.
+fn spec_of(record: &Attachment, seen: Option<&PodEip>) -> Result<PodEipSpec, Failure> {
+    let published = seen.filter(|seen| is_claim_of(seen, record) && seen.status.is_some());
     let eip = record.eip.as_ref().ok_or_else(|| {
         Failure::new(Kind::LocalState, format!("the record of pod {} has no EIP to publish", record.pod))
     })?;
@@ -130,7 +132,7 @@ fn spec_of(record: &Attachment) -> Result<PodEipSpec, Failure> {
         allocation_id: eip.id.clone(),
         bandwidth_package_id: record.bandwidth_package.clone(),
         kind: eip.kind,
-        strategy: record.strategy,
+        strategy: published.map_or(record.strategy, |published| published.spec.strategy),
     })
 }
 

@@ -1,5 +1,6 @@
 //! The node agent: what it finishes, repairs, refreshes and follows, one round at a time and as a process.
 
+mod conflicts;
 mod handover;
 mod identity;
 mod live;

@@ -206,7 +206,7 @@ impl Upkeep<'_> {
         if one.eip.kind == EipKind::Auto {
             self.keep_tags(one, eip, notices, until);
         }
-        self.follow_wishes(one, eip, notices, until);
+        self.follow_wishes(one, claim, eip, notices, until);
         publish::publish(kube, one.pod, claim, eip, one.binding, until)?;
         if claim.annotations.contains_key(CONDITION_ANNOTATION) && !claim.deleting {
             set_condition(kube, claim, None, until)?;
@@ -241,10 +241,10 @@ impl Upkeep<'_> {
     }
 
     /// Has the EIP be what the pod's annotations ask for by now.
-    fn follow_wishes(&self, one: &Served, eip: &Eip, notices: &mut Vec<Notice>, until: Deadline) {
+    fn follow_wishes(&self, one: &Served, claim: &PodEip, eip: &Eip, notices: &mut Vec<Notice>, until: Deadline) {
         let kinds = &self.node.settings.custom_stateful_workload_kinds;
         let mut changed = Vec::new();
-        for change in wishes(one.record, one.pod, eip, kinds, notices) {
+        for change in wishes(one, claim, eip, kinds, notices) {
             match change.carry_out(self.node, one.record, &eip.id, until) {
                 Ok(otherwise) => {
                     changed.push(change.to_string());
@@ -264,23 +264,25 @@ impl Upkeep<'_> {
         }
     }
 
-    /// The PodEIP's spec names the package that the record names.
+    /// The PodEIP's spec names the package that the record names. Whatever somebody else changes in the
+    /// spec meanwhile stays.
     fn keep_package_in_spec(&self, one: &Served, claim: &PodEip, until: Deadline) -> Result<(), Failure> {
         let now = crate::eip::detach::find(&self.node.store, &one.record.container_id, &one.record.ifname)?;
         let Some(now) = now.filter(|now| now.bandwidth_package != claim.spec.bandwidth_package_id) else {
             return Ok(());
         };
-        if claim.problem.is_some() || claim.deleting {
-            return Ok(());
-        }
         let kube = self.node.kube()?;
-        let Some(fresh) = kube.pod_eip(&claim.namespace, &claim.name, until)?.filter(|it| is_claim_of(it, &now)) else {
-            return Ok(());
-        };
-        let mut spec = fresh.spec.clone();
-        spec.bandwidth_package_id = now.bandwidth_package;
-        kube.update_pod_eip_spec(&fresh, &spec, &BTreeMap::new(), until)?;
-        Ok(())
+        loop {
+            let found = kube.pod_eip(&claim.namespace, &claim.name, until)?;
+            let own = found.filter(|it| is_claim_of(it, &now) && it.problem.is_none() && !it.deleting);
+            let Some(fresh) = own else { return Ok(()) };
+            let mut spec = fresh.spec.clone();
+            spec.bandwidth_package_id.clone_from(&now.bandwidth_package);
+            match kube.update_pod_eip_spec(&fresh, &spec, &BTreeMap::new(), until) {
+                Err(moved) if moved.is_conflict() && !until.passed() => {}
+                written => return Ok(written.map(drop)?),
+            }
+        }
     }
 }
 
@@ -308,7 +310,8 @@ fn see(cloud: &Cloud, served: &mut [Served], choose: impl Fn(&Served) -> bool, u
 }
 
 /// What the pod asks for now; what cannot be had is noted.
-fn wishes(record: &Attachment, pod: &Pod, eip: &Eip, kinds: &[String], notices: &mut Vec<Notice>) -> Vec<Change> {
+fn wishes(one: &Served, claim: &PodEip, eip: &Eip, kinds: &[String], notices: &mut Vec<Notice>) -> Vec<Change> {
+    let Served { record, pod, .. } = one;
     let requested = match request::read(&pod.annotations) {
         Ok(Some(requested)) => requested,
         Ok(None) => {
@@ -322,8 +325,9 @@ fn wishes(record: &Attachment, pod: &Pod, eip: &Eip, kinds: &[String], notices: 
     };
     let mut strategy = requested.wish.strategy;
     lasting::fall_back(&mut strategy, pod, kinds);
-    if strategy != record.strategy {
-        let is = format!("{} (to change it, edit the PodEIP's spec.allocationType)", record.strategy);
+    // What somebody has written into the PodEIP is in force, and no wish of the pod's.
+    if strategy != record.strategy && strategy != claim.spec.strategy {
+        let is = format!("{} (to change it, edit the PodEIP's spec.allocationType)", claim.spec.strategy);
         notices.push(live::creation_only("pod-eip-release-strategy", &strategy.to_string(), &is));
     }
     match &requested.wish.source {
@@ -331,7 +335,7 @@ fn wishes(record: &Attachment, pod: &Pod, eip: &Eip, kinds: &[String], notices: 
             notices.push(live::creation_only("pod-eip-instanceid", id.as_str(), eip.id.as_str()));
             Vec::new()
         }
-        Source::Allocate(wanted) if record.eip.as_ref().is_some_and(|eip| eip.kind == EipKind::Auto) => {
+        Source::Allocate(wanted) if one.eip.kind == EipKind::Auto => {
             let present = request::present(&pod.annotations);
             notices.extend(live::too_late(eip, wanted, present));
             live::changes(record, eip, wanted, present)

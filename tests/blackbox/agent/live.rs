@@ -4,8 +4,8 @@ use podeip_sim::cloud::{Package, Status, UserEip, defaults};
 use podeip_sim::faults::{Effect, Rule};
 use serde_json::{Value, json};
 
-use super::{IP, annotate, kinds_told, names_since, running};
-use crate::scene::{Sandbox, Scene, WITH_EIP};
+use super::{Agent, IP, annotate, kinds_told, names_since, running};
+use crate::scene::{Sandbox, Scene, WITH_EIP, await_true};
 
 const BANDWIDTH: &str = "network.alibabacloud.com/eip-bandwidth";
 const PACKAGE: &str = "network.alibabacloud.com/eip-common-bandwidth-package-id";
@@ -40,6 +40,18 @@ fn a_new_bandwidth_reaches_the_cloud_while_the_eip_stays_bound() {
     assert_eq!(scene.assert_served(&pod).bandwidth, 20, "what is not asked for stays");
     assert_eq!(changes_since(&scene, mark), [] as [&str; 0]);
     assert_eq!(scene.events(&pod, "EIPChanged").len(), 2);
+}
+
+#[test]
+fn an_agent_that_starts_catches_up() {
+    let scene = Scene::new();
+    let pod = running(&scene, "web-0", IP, &[]);
+    annotate(&scene, &pod, &[(BANDWIDTH, Some("20")), (PACKAGE, Some("cbwp-none"))]);
+    let agent = Agent::start(&scene);
+    await_true("the bandwidth is changed", || scene.ours()[0].bandwidth == 20);
+    await_true("the refusal is told", || scene.events(&pod, "EIPChangeFailed").len() == 2);
+    assert_eq!(agent.stop().code, Some(0));
+    scene.assert_served(&pod);
 }
 
 #[test]
