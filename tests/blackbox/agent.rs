@@ -55,7 +55,7 @@ pub struct Agent(Option<Child>);
 
 impl Agent {
     pub fn start(scene: &Scene) -> Self {
-        let agent = Self(Some(scene.agent(&[]).spawn().unwrap()));
+        let agent = Self(Some(scene.agent(&["--metrics", "off"]).spawn().unwrap()));
         crate::scene::await_true("the agent holds agent.lock", || scene.agent_lives());
         agent
     }
