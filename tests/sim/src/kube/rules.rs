@@ -40,6 +40,7 @@ pub fn prepare_pod(pod: &mut Value) {
 pub fn coerce(resource: &Resource, object: &mut Value) -> Vec<String> {
     let Some(custom) = &resource.custom else { return vec![] };
     let dropped = schema::prune(&custom.schema, object);
+    schema::drop_nulls(&custom.schema, object);
     schema::apply_defaults(&custom.schema, object);
     dropped
 }
@@ -162,9 +163,7 @@ fn validate_definition(definition: &Value) -> Vec<FieldError> {
             errors.push(FieldError::required(&path, "schemas are required"));
             continue;
         };
-        for keyword in schema::unknown_keywords(schema, &path) {
-            errors.push(FieldError::forbidden(&keyword, "podeip-sim does not act on this keyword"));
-        }
+        errors.extend(schema::validate_schema(schema, &path));
     }
     errors
 }

@@ -1,11 +1,13 @@
 //! Structural schemas of custom resources: pruning, defaults and validation.
 
+use jiff::civil::Date;
+use regex_lite::Regex;
 use serde_json::Value;
 
 use super::status::FieldError;
 
 /// The keywords this file acts on, and those that only describe.
-const KNOWN: [&str; 22] = [
+const KNOWN: [&str; 23] = [
     "additionalProperties",
     "allOf",
     "default",
@@ -21,6 +23,7 @@ const KNOWN: [&str; 22] = [
     "minLength",
     "minimum",
     "nullable",
+    "pattern",
     "properties",
     "required",
     "title",
@@ -30,22 +33,36 @@ const KNOWN: [&str; 22] = [
     "externalDocs",
 ];
 
-/// Keywords of a schema that this server does not act on, with their paths. A definition that
-/// uses one is refused, so that no test relies on a rule that is not there.
-pub fn unknown_keywords(schema: &Value, path: &str) -> Vec<String> {
+/// What is wrong with a schema itself: patterns that are none, and keywords that this server does not
+/// act on. A definition that uses one is refused, so that no test relies on a rule that is not there.
+pub fn validate_schema(schema: &Value, path: &str) -> Vec<FieldError> {
     let Some(keywords) = schema.as_object() else { return vec![] };
-    let mut unknown: Vec<String> =
-        keywords.keys().filter(|key| !KNOWN.contains(&key.as_str())).map(|key| format!("{path}.{key}")).collect();
+    let mut errors: Vec<FieldError> =
+        keywords.iter().filter_map(|(key, value)| wrong_keyword(key, value, &format!("{path}.{key}"))).collect();
     for (name, inner) in keywords.get("properties").and_then(Value::as_object).into_iter().flatten() {
-        unknown.extend(unknown_keywords(inner, &format!("{path}.{name}")));
+        errors.extend(validate_schema(inner, &format!("{path}.{name}")));
     }
     for key in ["items", "additionalProperties"] {
-        unknown.extend(keywords.get(key).map(|inner| unknown_keywords(inner, path)).unwrap_or_default());
+        errors.extend(keywords.get(key).map(|inner| validate_schema(inner, path)).unwrap_or_default());
     }
     for inner in keywords.get("allOf").and_then(Value::as_array).into_iter().flatten() {
-        unknown.extend(unknown_keywords(inner, path));
+        errors.extend(validate_schema(inner, path));
     }
-    unknown
+    errors
+}
+
+fn wrong_keyword(key: &str, value: &Value, path: &str) -> Option<FieldError> {
+    match (key, value.as_str()) {
+        // The real server's message goes on with what its own parser says.
+        ("pattern", Some(pattern)) => Regex::new(pattern).err().map(|why| {
+            FieldError::invalid(path, value, format!("must be a valid regular expression, but isn't: {why}"))
+        }),
+        ("format", Some(format)) if format != "date-time" => {
+            Some(FieldError::forbidden(path, format!("podeip-sim does not act on the format {format}")))
+        }
+        _ if KNOWN.contains(&key) => None,
+        _ => Some(FieldError::forbidden(path, "podeip-sim does not act on this keyword")),
+    }
 }
 
 /// Drops the fields the schema does not know and says which; an object's own head is always known.
@@ -91,6 +108,24 @@ fn prune_value(schema: &Value, path: &str, value: &mut Value, dropped: &mut Vec<
                 prune_value(&schema["items"], &format!("{path}[{index}]"), item, dropped);
             }
         }
+        _ => {}
+    }
+}
+
+/// Drops nulls that the schema does not allow, except where a default takes their place. Go clients
+/// send them for times that are not set.
+pub fn drop_nulls(schema: &Value, value: &mut Value) {
+    let of = |key: &str| schema["properties"].get(key).unwrap_or(&schema["additionalProperties"]);
+    match value {
+        Value::Object(fields) => fields.retain(|key, value| {
+            let rule = of(key);
+            if value.is_null() && rule.is_object() && rule["nullable"] != true && rule.get("default").is_none() {
+                return false;
+            }
+            drop_nulls(rule, value);
+            true
+        }),
+        Value::Array(items) => items.iter_mut().for_each(|item| drop_nulls(&schema["items"], item)),
         _ => {}
     }
 }
@@ -196,10 +231,32 @@ fn validate_here(schema: &Value, value: &Value, path: &str) -> Vec<FieldError> {
             errors.push(FieldError::invalid(path, value, why.trim_end()));
         }
     }
-    if let (Some("date-time"), Some(text)) = (schema["format"].as_str(), value.as_str())
-        && text.parse::<jiff::Timestamp>().is_err()
-    {
-        errors.push(FieldError::invalid(path, value, format!("{path} in body must be of type date-time: {text:?}")));
+    if let Some(text) = value.as_str() {
+        errors.extend(validate_text(schema, text, path));
     }
     errors
+}
+
+/// The pattern and the format of a text.
+fn validate_text(schema: &Value, text: &str, path: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let mut refuse = |why: String| errors.push(FieldError::invalid(path, &text.into(), why));
+    if let Some(pattern) = schema["pattern"].as_str() {
+        let regex = Regex::new(pattern).expect("the definition's validation tried it");
+        if !regex.is_match(text) {
+            refuse(format!("{path} in body should match '{pattern}'"));
+        }
+    }
+    if schema["format"] == "date-time" && !is_date_time(text) {
+        refuse(format!("{path} in body must be of type date-time: {text:?}"));
+    }
+    errors
+}
+
+/// RFC 3339 as the real server reads it: a calendar's date, no leap second, small letters too.
+fn is_date_time(text: &str) -> bool {
+    const TIME: &str = r"(?i)^([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](.[0-9]+)?(z|[+-][0-9]{2}:[0-9]{2})$";
+    let time = Regex::new(TIME).expect("a constant");
+    let Some((date, rest)) = text.split_once(['T', 't']) else { return false };
+    date.len() == "2006-01-02".len() && date.parse::<Date>().is_ok() && time.is_match(rest)
 }

@@ -15,8 +15,8 @@ use super::status::ApiError;
 use super::store::Key;
 use super::{KubeApi, metadata, rules};
 
-/// The PodEIP definition as other tools ship it, with the columns of ours.
-const PODEIP_DEFINITION: &str = include_str!("podeip_crd.json");
+/// The PodEIP definition as we ship it.
+const PODEIP_DEFINITION: &str = include_str!("../../../../install/podeip-crd.yaml");
 
 /// A pod to create. Empty fields take the defaults written beside them.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -236,7 +236,7 @@ impl KubeApi {
 
     /// Installs or uninstalls the PodEIP definition; uninstalling removes all PodEIPs.
     pub fn set_podeip_installed(&self, installed: bool) {
-        let definition: Value = serde_json::from_str(PODEIP_DEFINITION).expect("the file is valid JSON");
+        let definition: Value = serde_saphyr::from_str(PODEIP_DEFINITION).expect("the file is valid YAML");
         let name = object::name(&definition).to_owned();
         if !installed {
             self.remove(DEFINITIONS.1, "", &name);

@@ -76,11 +76,9 @@ fn the_status_has_its_schema_too() {
     let api = api();
     ok(&api, "POST", PODEIPS, &podeip("a"));
     let target = format!("{PODEIPS}/a/status");
-    let change =
-        json!({ "status": { "eipAddress": "1.2.3.4", "bandwidth": "5", "podLastSeen": "2023-12-15T05:18:47Z" } });
-    let (code, after) = patch(&api, &target, MERGE, &change);
-    assert_eq!(code, 200);
-    assert_eq!(after["status"], json!({ "eipAddress": "1.2.3.4", "podLastSeen": "2023-12-15T05:18:47Z" }));
+    let status = json!({ "eipAddress": "1.2.3.4", "podLastSeen": "2023-12-15T05:18:47Z" });
+    let (code, after) = patch(&api, &target, MERGE, &json!({ "status": status }));
+    assert_eq!((code, &after["status"]), (200, &status));
     assert_eq!(after["metadata"]["generation"], 1);
     let message = "PodEIP.alibabacloud.com \"a\" is invalid: status.podLastSeen: Invalid value: \"yesterday\": \
          status.podLastSeen in body must be of type date-time: \"yesterday\"";
@@ -138,24 +136,8 @@ fn a_client_can_install_a_definition() {
     assert_eq!(call(&api, "POST", definitions, &definition).0, 422);
     definition["metadata"]["name"] = "widgets.example.com".into();
     let schema = &mut definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
-    schema["properties"]["spec"] = json!({ "type": "string", "pattern": "^a$" });
+    schema["properties"]["spec"] = json!({ "type": "string", "x-kubernetes-validations": [{ "rule": "true" }] });
     let message = "CustomResourceDefinition.apiextensions.k8s.io \"widgets.example.com\" is invalid: \
-         spec.versions[0].schema.openAPIV3Schema.spec.pattern: Forbidden: podeip-sim does not act on this keyword";
+         spec.versions[0].schema.openAPIV3Schema.spec.x-kubernetes-validations: Forbidden: podeip-sim does not act on this keyword";
     refused(call(&api, "POST", definitions, &definition), 422, "Invalid", message);
-}
-
-#[test]
-fn schemas_limit_lengths_and_numbers() {
-    let schema = json!({ "type": "object", "properties": {
-        "name": { "type": "string", "minLength": 2, "maxLength": 3 },
-        "size": { "type": "integer", "minimum": 1, "maximum": 500 },
-        "list": { "type": "array", "maxItems": 1, "items": { "type": "string" } },
-        "none": { "type": "string", "nullable": true },
-        "port": { "x-kubernetes-int-or-string": true },
-    } });
-    let faults = |value: Value| crate::kube::schema::validate(&schema, &value, "").len();
-    assert_eq!(faults(json!({ "name": "abc", "size": 500, "list": ["a"], "none": null, "port": "http" })), 0);
-    assert_eq!(faults(json!({ "name": "a", "size": 0, "list": ["a", "b"] })), 3);
-    assert_eq!(faults(json!({ "name": "abcd", "size": 501, "list": [1] })), 3);
-    assert_eq!(faults(json!({ "name": null, "size": 1.5, "list": {} })), 3);
 }

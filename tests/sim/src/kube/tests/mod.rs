@@ -7,6 +7,8 @@ mod delete;
 mod discovery;
 mod list;
 mod patch;
+mod podeip;
+mod schema;
 mod update;
 mod watch;
 mod world;
