@@ -26,6 +26,10 @@ impl Cluster {
             ["apis"] => json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": self.groups() }),
             ["apis", group] => self.group(group)?,
             ["apis", group, version] => self.group_version(group, version)?,
+            ["openapi", "v2"] => return Ok(self.openapi_v2(request)),
+            ["openapi", "v3"] => self.openapi_v3_index(),
+            ["openapi", "v3", "api", version] => self.openapi_v3("", version)?,
+            ["openapi", "v3", "apis", group, version] => self.openapi_v3(group, version)?,
             _ => return Err(ApiError::unknown_path()),
         };
         Ok(Reply::json(200, &answer))

@@ -6,9 +6,10 @@
 //! which is an object of the cluster as any other. Tests arrange the world in `world`.
 //!
 //! Not simulated: server-side apply (415), `dryRun` (400), the watch list feature (422), webhooks,
-//! quotas, controllers besides those of namespaces and definitions, and protobuf (415 and 406). Of
-//! `kubectl`, what sends JSON works (`get`, `describe`, `apply -f`, `patch`, `delete`, `annotate`);
-//! what sends protobuf (`create namespace`, `create token`, `auth can-i`) is refused.
+//! quotas, controllers besides those of namespaces and definitions, and objects in protobuf (415 and
+//! 406). Of `kubectl`, what sends JSON works (`get`, `describe`, `explain`, `apply -f`, `edit`, `patch`,
+//! `annotate`, `delete`, `wait`); what sends protobuf (`create namespace`, `create token`,
+//! `auth can-i`) is refused.
 
 mod aim;
 mod auth;
@@ -20,6 +21,8 @@ mod list;
 mod metadata;
 mod names;
 mod object;
+mod openapi;
+mod openapi_proto;
 mod patch;
 mod resources;
 mod rules;

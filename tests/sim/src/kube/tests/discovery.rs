@@ -33,7 +33,7 @@ fn version_and_health() {
     let (_, version) = get(&api, "/version");
     assert_eq!((&version["gitVersion"], &version["minor"]), (&json!("v1.33.1"), &json!("33")));
     assert_eq!(get(&api, "/readyz"), (200, json!("ok")));
-    assert_eq!(get(&api, "/openapi/v2").0, 404);
+    assert_eq!(get(&api, "/openapi/v1").0, 404);
     assert_eq!(call(&api, "POST", "/version", &Value::Null).0, 405);
 }
 
