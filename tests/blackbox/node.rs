@@ -35,9 +35,7 @@ pub struct Node {
 /// Without root, or without one of `needs` (executables, or absolute paths), it prints what is missing and returns;
 /// with `PODEIP_REQUIRE_ALL=1` it panics.
 pub fn on_node(needs: &[&str], test: impl FnOnce(&Node) + Send) {
-    if let Some(reason) = missing(needs) {
-        assert!(std::env::var("PODEIP_REQUIRE_ALL").as_deref() != Ok("1"), "cannot run: {reason}");
-        eprintln!("skipped: {reason}");
+    if cannot_run(missing(needs)) {
         return;
     }
     // A thread of its own, because a thread cannot leave the namespaces again.
@@ -47,16 +45,29 @@ pub fn on_node(needs: &[&str], test: impl FnOnce(&Node) + Send) {
     }
 }
 
+/// Whether there is a reason; it is printed, and with `PODEIP_REQUIRE_ALL=1` it is a panic.
+pub fn cannot_run(reason: Option<String>) -> bool {
+    let Some(reason) = reason else { return false };
+    assert!(std::env::var("PODEIP_REQUIRE_ALL").as_deref() != Ok("1"), "cannot run: {reason}");
+    eprintln!("skipped: {reason}");
+    true
+}
+
 fn missing(needs: &[&str]) -> Option<String> {
     if !geteuid().is_root() {
         return Some("not root".to_owned());
     }
+    not_installed(&[needs, &["unshare", "nsenter", "ip"]].concat())
+}
+
+/// The first of `needs` (executables, or absolute paths) that is not there.
+pub fn not_installed(needs: &[&str]) -> Option<String> {
     let path = std::env::var("PATH").unwrap_or_default();
     let installed = |name: &str| match name.starts_with('/') {
         true => Path::new(name).exists(),
         false => path.split(':').any(|dir| Path::new(dir).join(name).exists()),
     };
-    let absent = needs.iter().chain(&["unshare", "nsenter", "ip"]).find(|name| !installed(name))?;
+    let absent = needs.iter().find(|name| !installed(name))?;
     Some(format!("{absent} is not installed (scripts/install-packages)"))
 }
 
