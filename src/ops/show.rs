@@ -1,5 +1,6 @@
 //! `podeip show`: what is known of one pod's EIP, side by side, and where the sides disagree.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -15,9 +16,13 @@ use crate::eip::views::{self, Found, NamespacedName, Remote, Subject, View, View
 use crate::kube::PodEip;
 use crate::state::Store;
 use crate::state::format::Attachment;
+use crate::state::measures::VerbMeasures;
 
 mod json;
 mod table;
+
+/// A pod's ADD, its retries and its DEL.
+const MOST_VERBS: usize = 5;
 
 /// Prints the views of the pod that is `named`.
 ///
@@ -35,13 +40,23 @@ pub fn run(named: &Named, output: ShowOutput, options: &PathOptions) -> anyhow::
     if is_nothing(&views) {
         bail!("nothing is known of {named}: {}{}", table::gaps(&views).join("; "), namespace_hint(named));
     }
+    let verbs = verbs(&views, &paths.state_directory);
     let settings = Settings { cluster: remote.cluster(), stateful_kinds: remote.stateful_kinds() };
     let comparison = compare(&views, &settings);
     print(&match output {
-        ShowOutput::Table => table::text(&views, &comparison),
-        ShowOutput::Json => serde_json::to_string_pretty(&json::object(views, comparison.differences))?,
+        ShowOutput::Table => table::text(&views, &comparison, &verbs),
+        ShowOutput::Json => serde_json::to_string_pretty(&json::object(views, comparison.differences, verbs))?,
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the last verbs about this pod's name measured on this node, oldest first.
+fn verbs(views: &Views, state_directory: &Path) -> Vec<VerbMeasures> {
+    let Some(name) = &views.name else { return Vec::new() };
+    let left = Store::open(state_directory).map(|store| store.measures_of(&name.namespace, &name.name));
+    let mut verbs = left.unwrap_or_default();
+    verbs.drain(..verbs.len().saturating_sub(MOST_VERBS));
+    verbs
 }
 
 fn is_nothing(views: &Views) -> bool {

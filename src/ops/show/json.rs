@@ -1,7 +1,7 @@
 //! `podeip show -o json`: one object, which is a promise to scripts.
 //!
-//! Its members are `record` (as in `podeip list -o json`), `podEip`, `pod`, `cloud`, `events` and
-//! `differences`. A side is `null` where it was asked and has nothing, and `{"unknown": reason}`
+//! Its members are `record` (as in `podeip list -o json`), `podEip`, `pod`, `cloud`, `events`,
+//! `verbs` and `differences`. A side is `null` where it was asked and has nothing, and `{"unknown": reason}`
 //! where it did not answer. Members of a side are `null` where it says nothing of them.
 
 use std::collections::BTreeMap;
@@ -16,6 +16,7 @@ use crate::eip::publish::{ADDRESS_KEYS, ENI_KEY, ID_KEYS};
 use crate::eip::views::{View, Views};
 use crate::kube::{Pod, PodEip, RecordedEvent};
 use crate::ops::list::Row;
+use crate::state::measures::VerbMeasures;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -27,6 +28,8 @@ pub struct Shown {
     /// Objects with `facts` and `sides` (names from `eip::compare`, in camelCase) and `message`.
     differences: Vec<Difference>,
     events: Side<Vec<EventObject>>,
+    /// The last verbs of this node about the pod's name, with the seconds of their stages.
+    verbs: Vec<VerbMeasures>,
 }
 
 /// An object, `null`, or why it is not known.
@@ -126,7 +129,7 @@ struct EventObject {
     last_seen: Option<Timestamp>,
 }
 
-pub fn object(views: Views, differences: Vec<Difference>) -> Shown {
+pub fn object(views: Views, differences: Vec<Difference>, verbs: Vec<VerbMeasures>) -> Shown {
     let more = views.more_eips.iter().map(ToString::to_string).collect();
     Shown {
         record: Side::of(views.record, Row::from),
@@ -135,6 +138,7 @@ pub fn object(views: Views, differences: Vec<Difference>) -> Shown {
         cloud: Side::of(views.cloud, |eip| EipObject { more, ..EipObject::from(eip) }),
         differences,
         events: Side::of(views.events, |events| events.into_iter().map(EventObject::from).collect()),
+        verbs,
     }
 }
 

@@ -5,11 +5,12 @@ use crate::eip::request;
 use crate::eip::views::{View, Views};
 use crate::kube::RecordedEvent;
 use crate::ops::print::{age, columns, on_one_line, or_dash};
+use crate::state::measures::VerbMeasures;
 
 /// More is in `kubectl describe pod`.
 const MOST_EVENTS: usize = 10;
 
-pub fn text(views: &Views, comparison: &Comparison) -> String {
+pub fn text(views: &Views, comparison: &Comparison, verbs: &[VerbMeasures]) -> String {
     let rows = comparison.rows.iter().map(|row| cells(row, views));
     let mut parts = vec![title(views), columns(&["", "FACT", "RECORD", "PODEIP", "POD", "CLOUD"], rows)];
     parts.push(sentences(comparison, views));
@@ -17,8 +18,19 @@ pub fn text(views: &Views, comparison: &Comparison) -> String {
         let error = on_one_line(record.last_error.as_deref().unwrap_or("none"));
         parts.push(format!("container: {}\nlast error: {error}", record.container_id));
     }
+    if !verbs.is_empty() {
+        parts.push(columns(&["AGE", "VERB", "OUTCOME", "SECONDS", "STAGES"], verbs.iter().map(verb)));
+    }
     parts.extend(events(&views.events));
     parts.join("\n\n")
+}
+
+/// Stages run side by side in part, so they do not add up to the whole.
+fn verb(verb: &VerbMeasures) -> Vec<String> {
+    let stages = verb.stages.iter().map(|(stage, seconds)| format!("{} {seconds:.3}", stage.name()));
+    let stages = stages.collect::<Vec<_>>().join(", ");
+    let stages = if stages.is_empty() { "-".into() } else { stages };
+    vec![age(verb.at), verb.verb.name().into(), verb.outcome.clone(), format!("{:.3}", verb.seconds), stages]
 }
 
 fn title(views: &Views) -> String {
