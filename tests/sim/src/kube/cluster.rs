@@ -62,7 +62,7 @@ impl Cluster {
 
     /// All resources served now; custom ones exist as long as their definition does.
     pub fn resources(&self) -> Vec<Resource> {
-        let definitions = self.store.all().filter(|(key, _)| (key.group.as_str(), key.plural.as_str()) == DEFINITIONS);
+        let definitions = self.store.of(DEFINITIONS.0, DEFINITIONS.1);
         let custom = definitions.flat_map(|(_, definition)| resources::of_definition(definition));
         self.built_in.iter().cloned().chain(custom).collect()
     }

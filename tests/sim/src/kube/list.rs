@@ -54,12 +54,13 @@ impl Cluster {
             self.check_not_ahead(version_parameter(request)?)?;
         }
         let revision = token.as_ref().map_or(self.store.revision(), |token| token.revision);
-        let snapshot = self.store.at(revision).map_err(|_| ApiError::expired(TOKEN_TOO_OLD))?;
+        let snapshot = self.store.at(revision, &filter.group, &filter.plural);
+        let snapshot = snapshot.map_err(|_| ApiError::expired(TOKEN_TOO_OLD))?;
         let is_new = |key: &Key| {
             token.as_ref().is_none_or(|token| (&key.namespace, &key.name) > (&token.namespace, &token.name))
         };
         let mut rest = snapshot.into_iter().filter(|(key, object)| is_new(key) && filter.shows(key, object));
-        let page: Vec<(Key, Value)> = rest.by_ref().take(limit.map_or(usize::MAX, |limit| limit as usize)).collect();
+        let page: Vec<(&Key, &Value)> = rest.by_ref().take(limit.map_or(usize::MAX, |limit| limit as usize)).collect();
         let remaining = rest.count();
         let mut metadata = json!({ "resourceVersion": revision.to_string() });
         if let (Some((last, _)), 1..) = (page.last(), remaining) {
@@ -68,7 +69,7 @@ impl Cluster {
                 metadata["remainingItemCount"] = remaining.into();
             }
         }
-        Ok(Page { items: page.into_iter().map(|(_, object)| object).collect(), metadata })
+        Ok(Page { items: page.into_iter().map(|(_, object)| object.clone()).collect(), metadata })
     }
 
     /// A version from the future is waited for by the real server, for three seconds, and then refused.

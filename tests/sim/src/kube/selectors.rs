@@ -14,8 +14,8 @@ use crate::exchange::Request;
 /// What of a resource a list or a watch shows.
 #[derive(Clone, Debug)]
 pub struct Filter {
-    group: String,
-    plural: String,
+    pub group: String,
+    pub plural: String,
     /// Empty for all namespaces.
     namespace: String,
     labels: Vec<Requirement>,

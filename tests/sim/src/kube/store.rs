@@ -55,6 +55,13 @@ impl Store {
         self.objects.iter()
     }
 
+    /// The objects of one resource, without a look at all the others.
+    pub fn of(&self, group: &str, plural: &str) -> impl Iterator<Item = (&Key, &Value)> {
+        let first = Key { group: group.into(), plural: plural.into(), namespace: String::new(), name: String::new() };
+        let (group, plural) = (first.group.clone(), first.plural.clone());
+        self.objects.range(first..).take_while(move |(key, _)| key.group == group && key.plural == plural)
+    }
+
     /// Stores an object under the next revision, writes that into it, and tells the watches.
     pub fn put(&mut self, key: Key, mut value: Value) -> Value {
         self.revision += 1;
@@ -92,13 +99,14 @@ impl Store {
         Ok(self.history.iter().filter(move |change| change.revision > revision))
     }
 
-    /// All objects as they were at a revision.
-    pub fn at(&self, revision: u64) -> Result<BTreeMap<Key, Value>, Forgotten> {
-        let mut objects = self.objects.clone();
-        let later: Vec<&Change> = self.changes_after(revision)?.collect();
+    /// The objects of one resource as they were at a revision.
+    pub fn at(&self, revision: u64, group: &str, plural: &str) -> Result<BTreeMap<&Key, &Value>, Forgotten> {
+        let of_resource = |change: &&Change| change.key.group == group && change.key.plural == plural;
+        let later: Vec<&Change> = self.changes_after(revision)?.filter(of_resource).collect();
+        let mut objects: BTreeMap<&Key, &Value> = self.of(group, plural).collect();
         for change in later.into_iter().rev() {
             match &change.before {
-                Some(before) => drop(objects.insert(change.key.clone(), before.clone())),
+                Some(before) => drop(objects.insert(&change.key, before)),
                 None => drop(objects.remove(&change.key)),
             }
         }

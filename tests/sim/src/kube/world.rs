@@ -155,12 +155,7 @@ impl KubeApi {
     pub fn list(&self, resource: &str) -> Vec<Value> {
         let cluster = self.cluster();
         let Some(of) = cluster.resource_named(resource) else { return vec![] };
-        cluster
-            .store
-            .all()
-            .filter(|(key, _)| of.is(&key.group, &key.plural))
-            .map(|(_, object)| object.clone())
-            .collect()
+        cluster.store.of(&of.group, &of.plural).map(|(_, object)| object.clone()).collect()
     }
 
     /// Merges a change (RFC 7386) into an object past all rules, status included. Nothing happens
