@@ -192,15 +192,16 @@ impl Kube {
         }
     }
 
-    /// Every object of a list, `limit` at a time. An object that cannot be decoded is left out
-    /// with a line in the log, so that one odd object does not hide all others.
+    /// The objects of a list, read `limit` at a time; those that `decode` finds unwanted (`None`) take
+    /// no memory. An object that cannot be decoded is left out with a line in the log, so that one
+    /// odd object does not hide all others.
     pub(super) fn list<T>(
         &self,
         operation: Operation,
         query: &[(&'static str, String)],
         limit: u32,
         deadline: Deadline,
-        decode: impl Fn(&str) -> Result<T, serde_json::Error>,
+        decode: impl Fn(&str) -> Result<Option<T>, serde_json::Error>,
     ) -> Result<Vec<T>, KubeError> {
         let mut objects = Vec::new();
         let mut request = Request::read(operation);
@@ -212,7 +213,8 @@ impl Kube {
         };
         request.query = paging(String::new());
         loop {
-            let page: WirePage = match self.call(&request, deadline, |body| serde_json::from_slice(body)) {
+            let operation = &request.operation;
+            let page = match self.call(&request, deadline, |body| Page::read(body, operation, &decode)) {
                 // The snapshot that the pages come from has expired: everything at once, then.
                 Err(gone) if gone.status() == Some(410) && request.query.len() > query.len() => {
                     objects.clear();
@@ -221,13 +223,8 @@ impl Kube {
                 }
                 other => other?,
             };
-            for item in page.items.unwrap_or_default() {
-                match decode(item.get()) {
-                    Ok(object) => objects.push(object),
-                    Err(cause) => log::warn!("{}: an object is left out: {cause}", request.operation),
-                }
-            }
-            match page.metadata.and_then(|metadata| metadata.proceed).filter(|token| !token.is_empty()) {
+            objects.extend(page.objects);
+            match page.proceed {
                 Some(token) => request.query = paging(token),
                 None => return Ok(objects),
             }
@@ -235,11 +232,36 @@ impl Kube {
     }
 }
 
+/// What is wanted of one page of a list.
+struct Page<T> {
+    objects: Vec<T>,
+    /// The token that the next page is asked for with.
+    proceed: Option<String>,
+}
+
+impl<T> Page<T> {
+    fn read(
+        body: &[u8],
+        operation: &Operation,
+        decode: impl Fn(&str) -> Result<Option<T>, serde_json::Error>,
+    ) -> Result<Self, serde_json::Error> {
+        let WirePage { metadata, items } = serde_json::from_slice(body)?;
+        let left_out = |cause: &serde_json::Error| log::warn!("{operation}: an object is left out: {cause}");
+        let decoded = items.unwrap_or_default().into_iter().map(|item| decode(item.get()).inspect_err(left_out));
+        Ok(Self {
+            objects: decoded.filter_map(|object| object.ok().flatten()).collect(),
+            proceed: metadata.and_then(|metadata| metadata.proceed).filter(|token| !token.is_empty()),
+        })
+    }
+}
+
 #[derive(Deserialize)]
-struct WirePage {
+struct WirePage<'a> {
     metadata: Option<WirePageMeta>,
-    /// Kept as text until each is decoded: a page of pods as values would be several times its size.
-    items: Option<Vec<Box<RawValue>>>,
+    /// Where each stands in the body, until it is decoded: a page of pods as values would be several
+    /// times its size, and a copy of it twice.
+    #[serde(borrow)]
+    items: Option<Vec<&'a RawValue>>,
 }
 
 #[derive(Deserialize)]

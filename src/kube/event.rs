@@ -157,10 +157,10 @@ impl Kube {
     ) -> Result<Vec<RecordedEvent>, KubeError> {
         let subject = format!("involvedObject.name={name},involvedObject.namespace={namespace}");
         let operation = Operation::list(Resource::Events, Some(namespace));
-        let decode = |item: &str| serde_json::from_str::<WireRecorded>(item);
-        let told = self.list(operation, &[("fieldSelector", subject)], EVENTS_PER_PAGE, deadline, decode)?;
         // Older API servers cannot select by the reporter.
-        let mut ours: Vec<RecordedEvent> = told.into_iter().filter(WireRecorded::is_ours).map(Into::into).collect();
+        let decode = |item: &str| Ok(Some(serde_json::from_str(item)?).filter(WireRecorded::is_ours));
+        let ours = self.list(operation, &[("fieldSelector", subject)], EVENTS_PER_PAGE, deadline, decode)?;
+        let mut ours: Vec<RecordedEvent> = ours.into_iter().map(Into::into).collect();
         ours.sort_by_key(|event| event.last_seen);
         Ok(ours)
     }

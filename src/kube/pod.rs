@@ -167,15 +167,14 @@ impl Kube {
     /// All pods bound to `node`, in every phase.
     pub fn pods_of_node(&self, node: &str, deadline: Deadline) -> Result<Vec<Pod>, KubeError> {
         let selector = [("fieldSelector", format!("spec.nodeName={node}"))];
-        let decode = |item: &str| serde_json::from_str::<WirePod>(item).map(Pod::from);
+        let decode = |item: &str| Ok(Some(Pod::from(serde_json::from_str::<WirePod>(item)?)));
         self.list(Operation::list(Resource::Pods, None), &selector, PODS_PER_PAGE, deadline, decode)
     }
 
     /// The pods of the whole cluster that `wanted` picks; the others are not kept in memory.
     pub fn pods_where(&self, wanted: impl Fn(&Pod) -> bool, deadline: Deadline) -> Result<Vec<Pod>, KubeError> {
         let decode = |item: &str| Ok(Some(Pod::from(serde_json::from_str::<WirePod>(item)?)).filter(&wanted));
-        let all = self.list(Operation::list(Resource::Pods, None), &[], PODS_PER_PAGE, deadline, decode)?;
-        Ok(all.into_iter().flatten().collect())
+        self.list(Operation::list(Resource::Pods, None), &[], PODS_PER_PAGE, deadline, decode)
     }
 
     /// Sets (`Some`) and takes away (`None`) annotations in one merge patch that names no other

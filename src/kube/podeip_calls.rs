@@ -32,7 +32,7 @@ impl Kube {
     /// All PodEIPs of a namespace or of the cluster, whoever made them.
     pub fn pod_eips(&self, namespace: Option<&str>, deadline: Deadline) -> Result<Vec<PodEip>, KubeError> {
         let operation = Operation::list(Resource::PodEips, namespace);
-        self.list(operation, &[], POD_EIPS_PER_PAGE, deadline, |item| serde_json::from_str(item))
+        self.list(operation, &[], POD_EIPS_PER_PAGE, deadline, |item| serde_json::from_str(item).map(Some))
     }
 
     /// Creates a PodEIP with our finalizer.
