@@ -43,8 +43,8 @@ const LISTING_TIME: Duration = Duration::from_secs(120);
 /// One thing done about one EIP or PodEIP.
 const STEP_TIME: Duration = Duration::from_secs(20);
 
-/// Up to so many pods are asked for one by one; for more, all pods are listed.
-const ASKED_SINGLY: usize = 20;
+/// Up to so many pods are asked for one by one; for more, all pods are listed, 250 with one call.
+const ASKED_SINGLY: usize = 10;
 
 /// What a sweep did, or found, about one EIP.
 #[derive(Clone, Debug, PartialEq)]
