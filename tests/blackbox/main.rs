@@ -4,6 +4,7 @@ mod agent;
 mod commands;
 mod containerd;
 mod crash;
+mod crowd;
 mod doubt;
 mod durability;
 mod kubeconfigs;

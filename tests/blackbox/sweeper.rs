@@ -1,5 +1,6 @@
 //! The sweeper: fixed EIPs whose time is over, PodEIPs that somebody deletes, EIPs that nothing claims.
 
+mod cost;
 mod orphans;
 mod ttl;
 

@@ -6,19 +6,12 @@ use podeip_sim::cloud::{Status, UserEip, defaults};
 use serde_json::json;
 
 use super::{IP, added, elsewhere, lease, minutes, stateful, told};
+use crate::crowd::tagged_eip;
 use crate::scene::Scene;
 
 /// An EIP with owner tags of a pod that does not exist.
 pub fn orphan(scene: &Scene, pod: &str, uid: &str) -> String {
-    let tags = [
-        ("podeip-cluster", defaults::CLUSTER),
-        ("podeip-namespace", "default"),
-        ("podeip-pod", pod),
-        ("podeip-uid", uid),
-        ("podeip-node", "node-9"),
-    ];
-    let tags: BTreeMap<String, String> = tags.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
-    scene.world.cloud.create_user_eip(UserEip { tags, ..UserEip::default() })
+    tagged_eip(scene, "default", pod, uid)
 }
 
 fn exists(scene: &Scene, eip: &str) -> bool {
