@@ -247,7 +247,11 @@ fn kill_storm(seed: u64) -> (Scene, Vec<Sandbox>) {
     }
     let mut pods = pods(&scene, 10);
     let mut dice = fastrand::Rng::with_seed(seed);
-    for _ in 0..10 {
+    // A busy machine kills whatever has not begun; then the moments are later in each further ten.
+    let mut rounds = 0;
+    while rounds < 10 || (scene.ever_ours().is_empty() && rounds < 50) {
+        let lateness = 1 << (rounds / 10);
+        rounds += 1;
         let mut doomed: Vec<(Duration, Child)> = dice
             .choose_multiple(0..pods.len(), 3)
             .into_iter()
@@ -256,7 +260,7 @@ fn kill_storm(seed: u64) -> (Scene, Vec<Sandbox>) {
                 if verb == "ADD" && dice.bool() {
                     pods[nth] = pods[nth].restarted();
                 }
-                (Duration::from_millis(dice.u64(20..600)), scene.spawn(verb, &pods[nth]))
+                (Duration::from_millis(dice.u64(20..600) * lateness), scene.spawn(verb, &pods[nth]))
             })
             .collect();
         doomed.sort_by_key(|(at, _)| *at);
