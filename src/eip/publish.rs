@@ -86,6 +86,8 @@ pub fn claim(
                 }
                 seen = found;
             }
+            // It went, and its EIP with it: whoever ended its pod was faster.
+            Err(gone) if seen.is_some() && gone.is_not_found() => seen = None,
             Err(error) => return Err(error.into()),
         }
     }
