@@ -70,31 +70,36 @@ fn settle_claim(
     mut pod_eip: Option<PodEip>,
     deadline: Deadline,
 ) -> Result<Settled, Failure> {
+    let kube = node.kube()?;
     loop {
-        let own = match claim_on(id, record, pod_eip.as_ref()) {
+        let moved = match claim_on(id, record, pod_eip.as_ref()) {
             Claim::Newer => {
                 let newer = format!("{id} now belongs to a newer pod {}", record.pod);
                 return Ok(Settled::Kept(Ending::Kept(newer)));
             }
-            Claim::Lasting(kept) => {
-                publish::unpublish_binding(node.kube()?, kept, pod_stands, deadline)?;
-                let message = format!("{id} stays with PodEIP {} ({})", record.pod, kept.spec.strategy);
-                let notice = Notice { reason: "EIPKept", message: message.clone(), warning: false };
-                publish::record(node.kube()?, &kept.reference(), &notice, None, deadline);
-                return Ok(Settled::Kept(Ending::Kept(message)));
-            }
+            Claim::Lasting(kept) => match publish::unpublish_binding(kube, kept, pod_stands, deadline) {
+                Ok(()) => return Ok(Settled::Kept(kept_with(kube, id, record, kept, deadline))),
+                Err(error) => error,
+            },
             Claim::Ending(None) => return Ok(Settled::Doomed(None)),
-            Claim::Ending(Some(own)) => own,
+            Claim::Ending(Some(own)) => match kube.begin_pod_eip_deletion(own, deadline) {
+                Ok(doomed) => return Ok(Settled::Doomed(doomed.map(Box::new))),
+                Err(error) => error,
+            },
         };
-        let kube = node.kube()?;
-        match kube.begin_pod_eip_deletion(own, deadline) {
-            Ok(doomed) => return Ok(Settled::Doomed(doomed.map(Box::new))),
-            Err(moved) if moved.is_conflict() && !deadline.passed() => {
-                pod_eip = kube.pod_eip(&record.pod.namespace, &record.pod.name, deadline)?;
-            }
-            Err(error) => return Err(error.into()),
+        if !moved.is_conflict() || deadline.passed() {
+            return Err(moved.into());
         }
+        pod_eip = kube.pod_eip(&record.pod.namespace, &record.pod.name, deadline)?;
     }
+}
+
+/// Tells that the EIP stays with its PodEIP.
+fn kept_with(kube: &Kube, id: &EipId, record: &Attachment, kept: &PodEip, deadline: Deadline) -> Ending {
+    let message = format!("{id} stays with PodEIP {} ({})", record.pod, kept.spec.strategy);
+    let notice = Notice { reason: "EIPKept", message: message.clone(), warning: false };
+    publish::record(kube, &kept.reference(), &notice, None, deadline);
+    Ending::Kept(message)
 }
 
 /// Whose the EIP of an attachment that ends is, by the PodEIP of its pod's name.

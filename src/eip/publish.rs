@@ -9,7 +9,9 @@ use crate::cloud::Eip;
 use crate::deadline::Deadline;
 use crate::eip::failure::{Failure, Kind};
 use crate::eip::request::Notice;
-use crate::kube::{self, Event, Kube, NewPodEip, ObjectRef, Pod, PodCondition, PodEip, PodEipSpec, PodEipStatus};
+use crate::kube::{
+    self, Event, Kube, KubeError, NewPodEip, ObjectRef, Pod, PodCondition, PodEip, PodEipSpec, PodEipStatus,
+};
 use crate::names::{EipKind, EniId};
 use crate::state::format::{Attachment, Binding};
 
@@ -231,7 +233,10 @@ pub fn withdraw(kube: &Kube, record: &Attachment, claim: Option<&PodEip>, deadli
 
 /// Marks a PodEIP that outlives its pod as unbound. `seen` says that the pod still stands, so that
 /// its time to live counts from now; otherwise it counts from when the pod was seen last.
-pub fn unpublish_binding(kube: &Kube, pod_eip: &PodEip, seen: bool, deadline: Deadline) -> Result<(), Failure> {
+///
+/// # Errors
+/// [`KubeError::is_superseded`] when another instance of the pod has taken it over.
+pub fn unpublish_binding(kube: &Kube, pod_eip: &PodEip, seen: bool, deadline: Deadline) -> Result<(), KubeError> {
     let before = pod_eip.status.clone().unwrap_or_default();
     let status = PodEipStatus {
         network_interface_id: None,
@@ -240,7 +245,7 @@ pub fn unpublish_binding(kube: &Kube, pod_eip: &PodEip, seen: bool, deadline: De
         pod_last_seen: if seen { Some(kube.now()) } else { before.pod_last_seen },
         ..before
     };
-    Ok(kube.patch_pod_eip_status(pod_eip, &status, deadline)?)
+    kube.patch_pod_eip_status(pod_eip, &status, deadline)
 }
 
 /// What became of a pod's wish, for its events.
