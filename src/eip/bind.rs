@@ -272,13 +272,15 @@ pub fn unbind(
     }
 }
 
-/// Asks to take `id` off `binding` if the cloud shows it there, and waits for nothing.
+/// Whether the cloud shows `id` bound to `binding`.
+pub fn stands(cloud: &Cloud, id: &EipId, binding: &Binding, deadline: Deadline) -> Result<bool, Failure> {
+    Ok(cloud.eip(id, deadline)?.is_some_and(|eip| eip.status == EipStatus::InUse && sits_on(&eip, binding)))
+}
+
+/// Asks to take `id` off `binding` and waits for nothing. To be asked right after a look: nobody
+/// promises that the cloud compares the place that is named with where the EIP is by then.
 pub fn ask_once_to_unbind(cloud: &Cloud, id: &EipId, binding: &Binding, deadline: Deadline) -> Result<(), Failure> {
-    let stands = |eip: Eip| eip.status == EipStatus::InUse && sits_on(&eip, binding);
-    if cloud.eip(id, deadline)?.is_some_and(stands) {
-        ask_to_unbind(cloud, id, binding, &mut ClientToken::random(), deadline)?;
-    }
-    Ok(())
+    ask_to_unbind(cloud, id, binding, &mut ClientToken::random(), deadline).map(drop)
 }
 
 /// Asks to put `id` on `binding` and waits for nothing. A state that does not allow it now is no

@@ -114,7 +114,10 @@ pub fn hand_to_agent(
         }
     })?;
     if let (Some(eip), Some(binding)) = (&journal.record().eip, &journal.record().binding) {
-        bind::ask_once_to_unbind(node.cloud()?, &eip.id, binding, deadline)?;
+        let cloud = node.cloud()?;
+        if bind::stands(cloud, &eip.id, binding, deadline)? {
+            bind::ask_once_to_unbind(cloud, &eip.id, binding, deadline)?;
+        }
     }
     Ok(Ending::Handed)
 }

@@ -36,12 +36,12 @@ pub fn rebuild(node: &Node, pods: &Pods, until: Deadline) -> Result<Vec<Attachme
     let mut rebuilt = Vec::new();
     let mut tagged = None;
     for pod in unrecorded {
+        let Some(record) = record_of(node, pod, &mut tagged, until.within(LOOK_TIME))? else { continue };
         let Some(_lock) = node.store.try_lock_pod(&pod.namespace, &pod.name)? else { continue };
         // An ADD may have begun and ended since the records were read.
         if is_recorded(&node.store.attachments()?, pod) {
             continue;
         }
-        let Some(record) = record_of(node, pod, &mut tagged, until.within(LOOK_TIME))? else { continue };
         log::warn!("pod {}: its record was lost and is rebuilt ({:?})", record.pod, record.phase);
         node.store.update(Deadline::after(STATE_LOCK_WAIT), |all| all.push(record.clone()))?;
         rebuilt.push(record);

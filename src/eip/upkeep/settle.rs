@@ -261,9 +261,14 @@ fn unbind(node: &Node, case: &Case, seen: Option<&Eip>) -> Result<Progress, Fail
     let (Some(eip), Some(binding)) = (&case.record.eip, &case.record.binding) else { return Ok(Progress::Settled) };
     let here = seen.is_some_and(|seen| sits_on(seen, binding));
     match seen.map(|seen| &seen.status) {
-        Some(EipStatus::InUse) if here => ask(node, case, Phase::Unbinding, |deadline| {
-            bind::ask_once_to_unbind(node.cloud()?, &eip.id, binding, deadline)
-        }),
+        Some(EipStatus::InUse) if here => {
+            let cloud = node.cloud()?;
+            // Looked at once more, because the listing was for all attachments, and before the lock is taken.
+            if !bind::stands(cloud, &eip.id, binding, Deadline::after(STEP_TIME))? {
+                return Ok(Progress::Waiting);
+            }
+            ask(node, case, Phase::Unbinding, |deadline| bind::ask_once_to_unbind(cloud, &eip.id, binding, deadline))
+        }
         None | Some(EipStatus::Available | EipStatus::InUse) if !case.believed => Ok(Progress::Waiting),
         None | Some(EipStatus::Available | EipStatus::Releasing | EipStatus::InUse) => {
             if let (Some(EipStatus::InUse), Some(seen)) = (seen.map(|seen| &seen.status), seen) {
