@@ -96,9 +96,10 @@ impl Upkeep<'_> {
             let mut open = self.open(&mut state, scope)?;
             open.retain(|record| !settled.contains(&identity(record)));
             let all = open.len();
-            // A verb's own pod is not looked at until the verb has ended.
+            // A verb's own pod is not looked at until the verb has ended; others do not wait for that.
             open.retain(|record| self.is_idle(record));
             pass.pending = open.len() < all;
+            let mut under_way = false;
             let cases = self.cases(&mut state.doubts, open, pods, &mut fates, until);
             let steps = at_once::each(&cases, |case| step(self.node, case, until));
             if steps.iter().any(|step| matches!(step, Ok(Progress::Stepped))) {
@@ -110,13 +111,14 @@ impl Upkeep<'_> {
                     pass.unfinished.push((case.record.pod.clone(), failure));
                     false
                 });
-                pass.pending |= again;
+                under_way |= again;
                 if !again {
                     settled.insert(identity(&case.record));
                     state.settled.insert(identity(&case.record), case.record.updated_at);
                 }
             }
-            if !pass.pending || self.is_stopping() || !until.sleep(pause) {
+            pass.pending |= under_way;
+            if !under_way || self.is_stopping() || !until.sleep(pause) {
                 return Ok(pass);
             }
             pause = (pause * 8 / 5).min(LONGEST_PAUSE);

@@ -39,8 +39,9 @@ const LONGEST_ROUND: Duration = Duration::from_secs(10 * 60);
 /// A pass over what changed: it waits for the cloud's change of a binding, some seconds.
 const PASS_TIME: Duration = Duration::from_secs(60);
 
-/// When something is still under way after a pass.
-const SOON: Duration = Duration::from_secs(1);
+/// When something is still under way after a pass, or in the hands of a verb: a DEL that left the rest
+/// to the agent writes nothing more when it ends.
+const SOON: Duration = Duration::from_millis(300);
 
 /// Giving the Lease back, at the end.
 const RESIGN_TIME: Duration = Duration::from_secs(3);
