@@ -7,13 +7,14 @@ use super::Upkeep;
 use super::drift::Drift;
 use super::live::{self, Change};
 use super::pods::Pods;
-use super::settle::{Unfinished, locked};
+use super::settle::{STEP_TIME, Unfinished, locked};
 use crate::cloud::{Cloud, Eip, EipFilter};
 use crate::deadline::Deadline;
 use crate::eip::at_once;
 use crate::eip::bind::{self, READ_LAG};
 use crate::eip::detach::Fate;
 use crate::eip::failure::Failure;
+use crate::eip::journal::Journal;
 use crate::eip::lasting;
 use crate::eip::owner;
 use crate::eip::publish::{self, is_claim_of};
@@ -131,17 +132,19 @@ impl Upkeep<'_> {
         if claim.deleting {
             notices.push(waiting(&one.eip.id));
         }
-        let rebinding = match (one.drift(), &one.seen) {
-            (Some(drift), _) => self.answer(one, &claim, &drift, &mut notices, until)?,
-            (None, Some(Some(eip))) => {
-                self.keep(one, &claim, eip, &mut notices, until)?;
-                false
+        // What was read is not held against an ADD or DEL that has come since and moved the EIP.
+        let tended = locked(self.node, one.record, |journal| {
+            let until = until.within(STEP_TIME);
+            match (one.drift(), &one.seen) {
+                (Some(drift), _) => self.answer(one, &claim, &drift, journal, &mut notices, until),
+                (None, Some(Some(eip))) => self.show(one, &claim, eip, &mut notices, until).map(|()| false),
+                _ => publish::refresh(kube, &claim, until).map(|()| false),
             }
-            _ => {
-                publish::refresh(kube, &claim, until)?;
-                false
-            }
-        };
+        })?;
+        let Some(rebinding) = tended else { return Ok(false) };
+        if let (None, Some(Some(eip))) = (one.drift(), &one.seen) {
+            self.keep(one, &claim, eip, &mut notices, until)?;
+        }
         self.reports.tell(kube, &[one.pod.reference(), claim.reference()], &self.node_name, &notices, until);
         Ok(rebinding)
     }
@@ -149,7 +152,8 @@ impl Upkeep<'_> {
     /// Writes a lost PodEIP again.
     fn recreate(&self, one: &Served, until: Deadline) -> Result<Option<PodEip>, Failure> {
         let kube = self.node.kube()?;
-        let claim = locked(self.node, one.record, |_| publish::claim(kube, one.pod, one.record, None, until))?;
+        let soon = until.within(STEP_TIME);
+        let claim = locked(self.node, one.record, |_| publish::claim(kube, one.pod, one.record, None, soon))?;
         if let Some(claim) = &claim {
             log::warn!("pod {}: its PodEIP was lost and is written again", one.record.pod);
             let notice = Notice {
@@ -168,6 +172,7 @@ impl Upkeep<'_> {
         one: &Served,
         claim: &PodEip,
         drift: &Drift,
+        mut journal: Journal,
         notices: &mut Vec<Notice>,
         until: Deadline,
     ) -> Result<bool, Failure> {
@@ -186,15 +191,13 @@ impl Upkeep<'_> {
         if *drift != Drift::Unbound {
             return Ok(false);
         }
-        let asked = locked(self.node, one.record, |mut journal| {
-            journal.save(|record| record.phase = Phase::Binding)?;
-            bind::ask_once_to_bind(self.node.cloud()?, &one.eip.id, one.binding, until)
-        })?;
-        Ok(asked.is_some())
+        journal.save(|record| record.phase = Phase::Binding)?;
+        bind::ask_once_to_bind(self.node.cloud()?, &one.eip.id, one.binding, until)?;
+        Ok(true)
     }
 
-    /// Keeps an EIP that is in its place as the cluster and the pod want it.
-    fn keep(
+    /// Has the cluster show an EIP that is in its place.
+    fn show(
         &self,
         one: &Served,
         claim: &PodEip,
@@ -203,10 +206,6 @@ impl Upkeep<'_> {
         until: Deadline,
     ) -> Result<(), Failure> {
         let kube = self.node.kube()?;
-        if one.eip.kind == EipKind::Auto {
-            self.keep_tags(one, eip, notices, until);
-        }
-        self.follow_wishes(one, claim, eip, notices, until);
         publish::publish(kube, one.pod, claim, eip, one.binding, until)?;
         if claim.annotations.contains_key(CONDITION_ANNOTATION) && !claim.deleting {
             set_condition(kube, claim, None, until)?;
@@ -215,6 +214,22 @@ impl Upkeep<'_> {
         } else if claim.deleting {
             set_condition(kube, claim, Some(&waiting(&eip.id).message), until)?;
         }
+        Ok(())
+    }
+
+    /// Keeps an EIP that is in its place as podeip and the pod want it.
+    fn keep(
+        &self,
+        one: &Served,
+        claim: &PodEip,
+        eip: &Eip,
+        notices: &mut Vec<Notice>,
+        until: Deadline,
+    ) -> Result<(), Failure> {
+        if one.eip.kind == EipKind::Auto {
+            self.keep_tags(one, eip, notices, until);
+        }
+        self.follow_wishes(one, claim, eip, notices, until);
         self.keep_package_in_spec(one, claim, until)
     }
 
