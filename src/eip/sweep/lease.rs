@@ -33,9 +33,27 @@ pub struct Hold<'a> {
     identity: &'a str,
     duration: Duration,
     lease: Lease,
-    renewed: Instant,
+    renewed: Renewed,
     /// Set when the agent is to end.
     stopping: &'a AtomicBool,
+}
+
+/// When the Lease was written last, by both clocks. The server's is the one that other agents judge
+/// by; it is known as of its last answer, and ours stands still while the machine sleeps.
+struct Renewed {
+    at: Instant,
+    by_server: Timestamp,
+}
+
+impl Renewed {
+    fn now(kube: &Kube) -> Self {
+        Self { at: Instant::now(), by_server: kube.now() }
+    }
+
+    fn age(&self, kube: &Kube) -> Duration {
+        let by_server = kube.now().duration_since(self.by_server);
+        self.at.elapsed().max(Duration::try_from(by_server).unwrap_or_default()) // negative: it was set back
+    }
 }
 
 /// What came of asking for the Lease.
@@ -71,7 +89,8 @@ pub fn acquire<'a>(
     match taken {
         Ok(lease) => {
             log::info!("lease {namespace}/{NAME}: held by {identity}");
-            Ok(Asked::Granted(Box::new(Hold { kube, identity, duration, lease, renewed: Instant::now(), stopping })))
+            let renewed = Renewed::now(kube);
+            Ok(Asked::Granted(Box::new(Hold { kube, identity, duration, lease, renewed, stopping })))
         }
         // Another agent was faster.
         Err(error) if error.is_already_exists() || error.is_conflict() => {
@@ -91,7 +110,7 @@ impl Hold<'_> {
         if self.stopping.load(Ordering::Relaxed) {
             return Err(Failure::new(Kind::TryAgain, "the agent ends, and its sweep with it; the next one goes on"));
         }
-        if self.renewed.elapsed() * 3 < self.duration {
+        if self.renewed.age(self.kube) * 3 < self.duration {
             return Ok(());
         }
         self.write(Some(self.identity), BTreeMap::new(), deadline)
@@ -135,7 +154,7 @@ impl Hold<'_> {
             Failure { kind: Kind::TryAgain, ..Failure::from(error) }
                 .during(format!("lease {namespace}/{name} was lost in the middle of a sweep"))
         })?;
-        self.renewed = Instant::now();
+        self.renewed = Renewed::now(self.kube);
         Ok(())
     }
 }
