@@ -1,6 +1,6 @@
 //! Ending EIPs of which this node has no record: unbind side by side, wait once, release.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -46,38 +46,55 @@ pub enum Left {
     Gone,
     /// It is on something that it must not be taken from.
     Elsewhere(String),
+    /// A pod has taken it over.
+    Overtaken,
     /// It is still on its way, or the cloud refused.
     NotYet(Failure),
 }
 
-/// Unbinds what stands in `leaving` and says how each came out.
+/// Unbinds what stands in `leaving` and says how each came out. `still` is asked between the look
+/// at an EIP and the call, whether it may be taken from there: nobody promises that the cloud
+/// compares the place that is named with where the EIP is by then.
 ///
 /// # Errors
-/// The cloud does not answer, or the Lease is lost.
+/// The cloud does not answer, or the Lease is lost, or `still` fails.
 pub fn unbind(
     cloud: &Cloud,
     hold: &mut Hold,
     leaving: &[Leaving],
+    still: impl Fn(&EipId) -> Result<bool, Failure>,
     deadline: Deadline,
 ) -> Result<BTreeMap<EipId, Left>, Failure> {
-    let mut states = look(cloud, leaving, deadline)?;
-    for one in leaving {
+    let mut leaving: Vec<&Leaving> = leaving.iter().collect();
+    let mut states = look(cloud, &leaving, deadline)?;
+    let mut overtaken = BTreeSet::new();
+    for one in &leaving {
         let Some(Seen::Bound(eip)) = states.get(&one.id) else { continue };
         hold.keep(deadline)?;
-        let asked = cloud.detach_eip(eip, &ClientToken::random(), deadline.within(STEP_TIME));
-        // Whatever it was, the next look tells.
-        if let Err(error) = asked.as_ref()
-            && !error.outcome_unknown()
-            && !matches!(error.class(), Class::Conflict | Class::Gone | Class::TargetGone)
-        {
-            log::warn!("{} is not unbound: {error}", one.id);
+        if still(&one.id)? {
+            detach(cloud, eip, deadline.within(STEP_TIME));
+        } else {
+            overtaken.insert(one.id.clone());
         }
     }
+    states.retain(|id, _| !overtaken.contains(id));
+    leaving.retain(|one| !overtaken.contains(&one.id));
     let free_by = deadline.within(UNBIND_TIME);
     while states.values().any(|seen| matches!(seen, Seen::Bound(_) | Seen::Moving(_))) && free_by.sleep(UNBIND_POLL) {
-        states = look(cloud, leaving, deadline)?;
+        states = look(cloud, &leaving, deadline)?;
     }
-    Ok(states.into_iter().map(|(id, seen)| (id, seen.into())).collect())
+    let left = states.into_iter().map(|(id, seen)| (id, seen.into()));
+    Ok(left.chain(overtaken.into_iter().map(|id| (id, Left::Overtaken))).collect())
+}
+
+/// Whatever comes of it, the next look tells.
+fn detach(cloud: &Cloud, eip: &Eip, deadline: Deadline) {
+    if let Err(error) = cloud.detach_eip(eip, &ClientToken::random(), deadline)
+        && !error.outcome_unknown()
+        && !matches!(error.class(), Class::Conflict | Class::Gone | Class::TargetGone)
+    {
+        log::warn!("{} is not unbound: {error}", eip.id);
+    }
 }
 
 enum Seen {
@@ -101,7 +118,7 @@ impl From<Seen> for Left {
     }
 }
 
-fn look(cloud: &Cloud, leaving: &[Leaving], deadline: Deadline) -> Result<BTreeMap<EipId, Seen>, Failure> {
+fn look(cloud: &Cloud, leaving: &[&Leaving], deadline: Deadline) -> Result<BTreeMap<EipId, Seen>, Failure> {
     let ids: Vec<EipId> = leaving.iter().map(|one| one.id.clone()).collect();
     let mut eips: BTreeMap<EipId, Eip> =
         cloud.describe_eips(&EipFilter::Ids(ids), deadline)?.into_iter().map(|eip| (eip.id.clone(), eip)).collect();

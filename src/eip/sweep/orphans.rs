@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::ending::{self, Leaving, Left, Place};
 use super::lease::Hold;
-use super::{Finding, STEP_TIME, Sweeper, What};
+use super::{Finding, LISTING_TIME, STEP_TIME, Sweeper, What};
 use crate::cloud::Eip;
 use crate::deadline::Deadline;
 use crate::eip::bind::whereabouts;
@@ -62,16 +62,26 @@ impl Sweeper<'_> {
             unclaimed.eips.iter().partition(|eip| !self.report_only && unclaimed.age(eip) >= grace);
         let mut findings: Vec<Finding> =
             waiting.into_iter().map(|eip| unclaimed_finding(eip, What::Unclaimed)).collect();
+        let due = self.still_unclaimed(due, deadline)?;
         let leaving: Vec<Leaving> =
             due.iter().map(|eip| Leaving { id: eip.id.clone(), from: Place::AnyInterface }).collect();
-        let mut left = ending::unbind(self.node.cloud()?, hold, &leaving, deadline)?;
-        for eip in due {
+        let mut left = ending::unbind(self.node.cloud()?, hold, &leaving, |_| Ok(true), deadline)?;
+        for eip in self.still_unclaimed(due, deadline)? {
             hold.keep(deadline)?;
             let left = left.remove(&eip.id);
             let what = self.release_orphan(left, deadline.within(STEP_TIME)).unwrap_or_else(What::Failed);
             findings.push(unclaimed_finding(eip, what));
         }
         Ok(findings)
+    }
+
+    /// Without those that a pod has named since the sweep began, or since it began to unbind them.
+    fn still_unclaimed<'e>(&self, mut eips: Vec<&'e Eip>, deadline: Deadline) -> Result<Vec<&'e Eip>, Failure> {
+        if !eips.is_empty() {
+            let pod_eips = self.node.kube()?.pod_eips(None, deadline.within(LISTING_TIME))?;
+            eips.retain(|eip| !pod_eips.iter().any(|it| it.spec.allocation_id == eip.id));
+        }
+        Ok(eips)
     }
 
     fn release_orphan(&self, left: Option<Left>, deadline: Deadline) -> Result<What, Failure> {
@@ -85,6 +95,7 @@ impl Sweeper<'_> {
             Some(Left::Elsewhere(place)) => Err(Failure::new(Kind::EipUnavailable, format!("it is {place}"))
                 .hinting("unbind it there, or take its podeip-cluster tag off to keep it")),
             Some(Left::NotYet(failure)) => Err(failure),
+            Some(Left::Overtaken) => Ok(What::Kept("a pod has named it meanwhile")),
             Some(Left::Gone) | None => Ok(What::Gone),
         }
     }

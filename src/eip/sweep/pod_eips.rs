@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::ending::{self, Leaving, Left, Place};
 use super::lease::Hold;
-use super::{Finding, STEP_TIME, Sweeper, What};
+use super::{Finding, LISTING_TIME, STEP_TIME, Sweeper, What};
 use crate::cloud::Eip;
 use crate::deadline::Deadline;
 use crate::eip::failure::{Failure, Kind};
@@ -17,6 +17,9 @@ use crate::names::{EipId, EipKind};
 /// Event reasons of a PodEIP that ends.
 const RELEASED: &str = "EIPReleased";
 const NOT_RELEASED: &str = "EIPNotReleased";
+
+/// Why a PodEIP that was to be unbound is left alone.
+const OVERTAKEN: &str = "a pod has taken it over meanwhile";
 
 /// A PodEIP that is to be unbound, or to end.
 pub(super) struct Case {
@@ -45,13 +48,15 @@ impl Sweeper<'_> {
             hold.keep(deadline)?;
             let why = case.why.clone();
             let subject = case.pod_eip.clone();
-            match self.make_ready(case, deadline.within(STEP_TIME)) {
+            match self.mark(case, deadline.within(STEP_TIME)) {
                 Ok(case) => ready.extend(case),
                 Err(failure) => findings.push(Finding::of(&subject, What::Failed(failure), &why)),
             }
         }
         let leaving: Vec<Leaving> = ready.iter().filter(|case| !case.shared).map(leaving).collect();
-        let mut left = ending::unbind(self.node.cloud()?, hold, &leaving, deadline)?;
+        let still = |id: &EipId| self.still_stands(&ready, id, deadline.within(STEP_TIME));
+        let mut left = ending::unbind(self.node.cloud()?, hold, &leaving, still, deadline)?;
+        self.see_new_claims(&mut ready, deadline)?;
         for case in &ready {
             hold.keep(deadline)?;
             let left = left.remove(&case.pod_eip.spec.allocation_id);
@@ -65,35 +70,56 @@ impl Sweeper<'_> {
         Ok(findings)
     }
 
-    /// From here on no pod takes the EIP over, or only one that was not there when it was judged.
-    /// `None`: it is gone, or not what was judged any more.
-    fn make_ready(&self, case: Case, deadline: Deadline) -> Result<Option<Case>, Failure> {
-        let kube = self.node.kube()?;
-        let PodEip { namespace, name, .. } = &case.pod_eip;
-        if case.ends {
-            return match kube.begin_pod_eip_deletion(&case.pod_eip, deadline) {
-                Ok(doomed) => Ok(doomed.map(|pod_eip| Case { pod_eip, ..case })),
-                Err(moved) if moved.is_conflict() => Ok(None),
-                Err(error) => Err(error.into()),
-            };
+    /// From here on no pod takes the EIP of a PodEIP over that ends. `None`: it is gone, or not what
+    /// was judged any more.
+    fn mark(&self, case: Case, deadline: Deadline) -> Result<Option<Case>, Failure> {
+        if !case.ends {
+            return Ok(Some(case));
         }
-        let now = kube.pod_eip(namespace, name, deadline)?;
-        let pod = kube.pod(namespace, name, deadline)?;
-        let unchanged = now.is_some_and(|now| now.resource_version == case.pod_eip.resource_version);
-        Ok(Some(case).filter(|_| unchanged && pod.is_none_or(|pod| pod.finished())))
+        match self.node.kube()?.begin_pod_eip_deletion(&case.pod_eip, deadline) {
+            Ok(doomed) => Ok(doomed.map(|pod_eip| Case { pod_eip, ..case })),
+            Err(moved) if moved.is_conflict() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether the EIP of a PodEIP that stays may be touched.
+    fn still_stands(&self, cases: &[Case], id: &EipId, deadline: Deadline) -> Result<bool, Failure> {
+        let of_eip = |case: &&Case| case.pod_eip.spec.allocation_id == *id && !case.ends;
+        cases.iter().find(of_eip).map_or(Ok(true), |case| self.is_unchanged(&case.pod_eip, deadline))
+    }
+
+    /// Whether a PodEIP is as it was judged. A pod that takes it over says so there before it touches
+    /// the EIP.
+    fn is_unchanged(&self, judged: &PodEip, deadline: Deadline) -> Result<bool, Failure> {
+        let now = self.node.kube()?.pod_eip(&judged.namespace, &judged.name, deadline)?;
+        Ok(now.is_some_and(|now| now.resource_version == judged.resource_version))
+    }
+
+    /// Unbinding takes a while; meanwhile another pod may have named an EIP.
+    fn see_new_claims(&self, cases: &mut [Case], deadline: Deadline) -> Result<(), Failure> {
+        if cases.is_empty() {
+            return Ok(());
+        }
+        let all = self.node.kube()?.pod_eips(None, deadline.within(LISTING_TIME))?;
+        let claims = claims(&all);
+        for case in cases.iter_mut().filter(|case| case.ends) {
+            case.shared |= claims.contains_key(&case.pod_eip.spec.allocation_id);
+        }
+        Ok(())
     }
 
     fn finish(&self, case: &Case, left: Option<Left>, deadline: Deadline) -> Result<What, Failure> {
         let (kube, pod_eip) = (self.node.kube()?, &case.pod_eip);
         let id = &pod_eip.spec.allocation_id;
+        if !case.ends {
+            return self.unpublish(pod_eip, left, deadline);
+        }
         if let Some(Left::NotYet(failure)) = left {
             return Err(failure);
         }
-        if !case.ends {
-            publish::unpublish_binding(kube, pod_eip, false, deadline)?;
-            return Ok(What::Unbound);
-        }
         let what = match left {
+            _ if case.shared => What::Kept("another PodEIP names it"),
             Some(Left::Free(eip)) if self.may_release(pod_eip, &eip)? => {
                 ending::release(self.node.cloud()?, &eip, deadline)?;
                 What::Released
@@ -104,7 +130,6 @@ impl Sweeper<'_> {
             }
             Some(Left::Gone) => What::Gone,
             _ if pod_eip.spec.kind == EipKind::Static => What::Kept("it was named by the pod and is never released"),
-            _ if case.shared => What::Kept("another PodEIP names it"),
             _ => What::Kept("nothing proves that podeip allocated it"),
         };
         let (reason, warning) = match &what {
@@ -114,6 +139,22 @@ impl Sweeper<'_> {
         self.tell(pod_eip, reason, warning, &format!("{id}: {}; {what}", case.why), deadline);
         kube.finish_pod_eip_deletion(pod_eip.clone(), deadline)?;
         Ok(what)
+    }
+
+    /// Has a PodEIP that stays say that nothing is bound.
+    fn unpublish(&self, pod_eip: &PodEip, left: Option<Left>, deadline: Deadline) -> Result<What, Failure> {
+        match left {
+            Some(Left::Overtaken) => return Ok(What::Kept(OVERTAKEN)),
+            // Freed, and bound again on the very same address.
+            Some(Left::NotYet(_)) if !self.is_unchanged(pod_eip, deadline)? => return Ok(What::Kept(OVERTAKEN)),
+            Some(Left::NotYet(failure)) => return Err(failure),
+            _ => {}
+        }
+        match publish::unpublish_binding(self.node.kube()?, pod_eip, false, deadline) {
+            Ok(()) => Ok(What::Unbound),
+            Err(moved) if moved.is_superseded() => Ok(What::Kept(OVERTAKEN)),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Tags prove it, or that podeip wrote the PodEIP for an EIP that it allocated.
