@@ -1,4 +1,4 @@
-//! The simulated world with one node in it, and podeip called the way a runtime calls it.
+//! The simulated world with a node or two in it, and podeip called the way a runtime calls it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use podeip_sim::cloud::{EipView, Status, defaults};
+use podeip_sim::cloud::{EipView, EniSpec, Status};
 use podeip_sim::kube::PodSpec;
 use podeip_sim::world::{Options, World};
 use serde_json::{Value, json};
@@ -19,11 +19,13 @@ pub const WITH_EIP: (&str, &str) = ("network.alibabacloud.com/pod-with-eip", "tr
 /// For what happens at once unless the machine is very busy.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 pub const NODE: &str = "node-1";
+/// Has a state of its own. Settings and kubeconfig are those of the cluster.
+pub const OTHER_NODE: &str = "node-2";
 const CAPABILITY: &str = "io.kubernetes.cri.pod-annotations";
 
 static SANDBOXES: AtomicU32 = AtomicU32::new(0);
 
-/// A world and a node's files. Calls are fast and unlimited unless a test says otherwise.
+/// A world and its nodes' files. Calls are fast and unlimited unless a test says otherwise.
 pub struct Scene {
     pub world: World,
     files: TempDir,
@@ -38,6 +40,7 @@ pub struct Sandbox {
     pub namespace: String,
     pub name: String,
     pub uid: String,
+    pub node: String,
     /// Passed by the runtime; `None`: it does not pass any.
     pub annotations: Option<BTreeMap<String, String>>,
 }
@@ -99,7 +102,11 @@ impl Scene {
     }
 
     pub fn state_dir(&self) -> PathBuf {
-        self.path("state")
+        self.state_dir_of(NODE)
+    }
+
+    pub fn state_dir_of(&self, node: &str) -> PathBuf {
+        self.path(&state_of(node))
     }
 
     pub fn log(&self) -> String {
@@ -112,9 +119,20 @@ impl Scene {
         file.try_lock_shared().is_err()
     }
 
+    /// Whether some pod's lock is held on [`NODE`].
+    pub fn holds_pod_lock(&self) -> bool {
+        let Ok(locks) = fs::read_dir(self.state_dir().join("pods")) else { return false };
+        let held = |path: PathBuf| fs::File::open(path).is_ok_and(|file| file.try_lock_shared().is_err());
+        locks.filter_map(Result::ok).any(|lock| held(lock.path()))
+    }
+
     /// The attachments in `state.json`.
     pub fn records(&self) -> Vec<Value> {
-        let Ok(text) = fs::read(self.state_dir().join("state.json")) else { return Vec::new() };
+        self.records_of(NODE)
+    }
+
+    pub fn records_of(&self, node: &str) -> Vec<Value> {
+        let Ok(text) = fs::read(self.state_dir_of(node).join("state.json")) else { return Vec::new() };
         let file: Value = serde_json::from_slice(&text).unwrap();
         file["attachments"].as_array().unwrap().clone()
     }
@@ -124,11 +142,13 @@ impl Scene {
         self.pod_with(PodSpec::new("default", name), ip, annotations)
     }
 
+    /// On [`NODE`] unless `spec` says otherwise.
     pub fn pod_with(&self, spec: PodSpec, ip: [u8; 4], annotations: &[(&str, &str)]) -> Sandbox {
         let annotations: BTreeMap<String, String> =
             annotations.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
-        let object =
-            self.world.cluster.create_pod(&PodSpec { annotations: annotations.clone(), node: NODE.into(), ..spec });
+        let node = if spec.node.is_empty() { NODE.to_string() } else { spec.node.clone() };
+        let spec = PodSpec { annotations: annotations.clone(), node: node.clone(), ..spec };
+        let object = self.world.cluster.create_pod(&spec);
         let text = |value: &Value| value.as_str().unwrap().to_string();
         Sandbox {
             container_id: String::new(),
@@ -137,19 +157,24 @@ impl Scene {
             namespace: text(&object["metadata"]["namespace"]),
             name: text(&object["metadata"]["name"]),
             uid: text(&object["metadata"]["uid"]),
+            node,
             annotations: Some(annotations),
         }
         .restarted()
     }
 
-    /// Our object in the conflist, with this node's paths.
+    /// Our object in the conflist of [`NODE`].
     pub fn stanza(&self) -> Value {
+        self.stanza_of(NODE)
+    }
+
+    fn stanza_of(&self, node: &str) -> Value {
         json!({
             "type": "podeip",
             "capabilities": { CAPABILITY: true },
             "config": self.path("eni_conf"),
             "kubeconfig": self.path("kubeconfig"),
-            "stateDir": self.state_dir(),
+            "stateDir": self.state_dir_of(node),
             "logFile": self.path("podeip.log"),
             "logLevel": "debug",
         })
@@ -157,7 +182,7 @@ impl Scene {
 
     /// What libcni would write to stdin.
     pub fn stdin(&self, sandbox: &Sandbox, prev_result: Option<Value>) -> Value {
-        let mut stdin = self.stanza();
+        let mut stdin = self.stanza_of(&sandbox.node);
         stdin["name"] = json!("pods");
         stdin["cniVersion"] = json!("1.0.0");
         if let Some(annotations) = &sandbox.annotations {
@@ -222,10 +247,15 @@ impl Scene {
 
     /// `podeip agent` on [`NODE`], ready to be spawned.
     pub fn agent(&self, arguments: &[&str]) -> Command {
-        self.agent_on(NODE, "state", arguments)
+        self.agent_of(NODE, arguments)
     }
 
-    /// `podeip agent` on another node, whose state is in a directory of its own.
+    /// `podeip agent` with the name and the state of this node.
+    pub fn agent_of(&self, node: &str, arguments: &[&str]) -> Command {
+        self.agent_on(node, &state_of(node), arguments)
+    }
+
+    /// `podeip agent` under this name, with the state in this directory.
     pub fn agent_on(&self, node: &str, state: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_podeip"));
         command.env_clear().env("NODE_NAME", node).arg("agent").args(arguments);
@@ -238,7 +268,11 @@ impl Scene {
 
     /// One round of the agent and one sweep, in which nothing may fail.
     pub fn agent_once(&self) -> Answer {
-        let answer: Answer = self.agent(&["--once"]).output().unwrap().into();
+        self.agent_once_on(NODE)
+    }
+
+    pub fn agent_once_on(&self, node: &str) -> Answer {
+        let answer: Answer = self.agent_of(node, &["--once"]).output().unwrap().into();
         assert_eq!(answer.code, Some(0), "{answer:?}\n{}", self.log());
         answer
     }
@@ -270,6 +304,12 @@ impl Scene {
             eip.status == Status::InUse && eip.binding.as_ref().is_some_and(|binding| binding.private_ip == ip)
         };
         self.world.cloud.eips().into_iter().filter(on_ip).collect()
+    }
+
+    /// The network interface that has this private IP.
+    pub fn eni_of(&self, ip: Ipv4Addr) -> String {
+        let holds = |eni: &EniSpec| eni.primary_ip == ip || eni.private_ips.contains(&ip);
+        self.world.cloud.enis().into_iter().find(holds).expect("the address is on an ENI").id
     }
 
     pub fn pod_object(&self, sandbox: &Sandbox) -> Value {
@@ -315,7 +355,7 @@ impl Scene {
         }
         assert_eq!(annotations["network.alibabacloud.com/allocated-eip-id"], eip.id);
         assert_eq!(annotations["k8s.aliyun.com/allocated-eipInstanceId"], eip.id);
-        assert_eq!(annotations["network.alibabacloud.com/allocated-eni-id"], defaults::POD_ENI);
+        assert_eq!(annotations["network.alibabacloud.com/allocated-eni-id"], self.eni_of(sandbox.ip));
         let pod_eip = self.pod_eip(sandbox).expect("the PodEIP exists");
         assert_eq!(pod_eip["spec"]["allocationID"], eip.id);
         assert_eq!(pod_eip["status"]["eipAddress"], eip.address.to_string());
@@ -330,6 +370,11 @@ impl Scene {
         assert_eq!(self.records(), Vec::<Value>::new(), "{}", self.log());
         assert_eq!(self.world.cluster.list("podeips"), Vec::<Value>::new(), "{}", self.log());
     }
+}
+
+/// The name of a node's state directory.
+fn state_of(node: &str) -> String {
+    if node == NODE { "state".into() } else { node.replace("node", "state") }
 }
 
 impl Sandbox {

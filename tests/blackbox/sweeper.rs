@@ -9,7 +9,7 @@ use std::time::Duration;
 use podeip_sim::kube::{Owner, PodSpec};
 use serde_json::Value;
 
-use crate::scene::{Answer, Sandbox, Scene, WITH_EIP};
+use crate::scene::{Answer, OTHER_NODE, Sandbox, Scene, WITH_EIP};
 
 pub const IP: [u8; 4] = [10, 219, 0, 5];
 pub const OTHER_IP: [u8; 4] = [10, 219, 0, 6];
@@ -28,9 +28,7 @@ pub fn added(scene: &Scene, pod: Sandbox) -> Sandbox {
 
 /// The agent of a node that has none of the pods: with a state of its own.
 pub fn elsewhere(scene: &Scene) -> Answer {
-    let answer: Answer = scene.agent_on("node-2", "state-2", &["--once"]).output().unwrap().into();
-    assert_eq!(answer.code, Some(0), "{answer:?}");
-    answer
+    scene.agent_once_on(OTHER_NODE)
 }
 
 /// The result that a sweep printed for an EIP.

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{IP, added, elsewhere, lease, minutes, stateful, told};
 use crate::crowd::tagged_eip;
-use crate::scene::Scene;
+use crate::scene::{OTHER_NODE, Scene};
 
 /// An EIP with owner tags of a pod that does not exist.
 pub fn orphan(scene: &Scene, pod: &str, uid: &str) -> String {
@@ -70,7 +70,7 @@ fn report_only_touches_nothing() {
     scene.delete_pod(&pod);
     scene.world.clock.advance(minutes(60));
     let answer: crate::scene::Answer =
-        scene.agent_on("node-2", "state-2", &["--once", "--report-only"]).output().unwrap().into();
+        scene.agent_of(OTHER_NODE, &["--once", "--report-only"]).output().unwrap().into();
     assert_eq!(told(&answer, &id).as_deref(), Some("unclaimed"), "{answer:?}");
     assert_eq!(told(&answer, &eip.id).as_deref(), Some("would end"), "{answer:?}");
     assert!(exists(&scene, &id) && scene.on(pod.ip)[0].id == eip.id);
