@@ -1,15 +1,17 @@
 //! SIGKILL at every remote call of ADD and DEL, and every way in which a node goes on from there.
 
-mod sweep;
+mod agent;
+pub mod sweep;
 
+use std::process::Child;
 use std::thread;
 use std::time::Duration;
 
 use podeip_sim::faults::ServiceMatch;
 use podeip_sim::gates::{Gate, Moment, Outcome};
-use sweep::{Sweep, Swept};
+use sweep::{Prepared, Sweep, Swept};
 
-use crate::scene::WITH_EIP;
+use crate::scene::{Scene, WITH_EIP};
 use crate::stage::{ADDRESS, Case, OTHER_ADDRESS, Stage};
 
 const ADD_CALLS: [&str; 7] = [
@@ -28,12 +30,22 @@ const DEL_CALLS: [&str; 5] =
 const ADD_POINTS: usize = 3 * 10;
 const DEL_POINTS: usize = 3 * 7;
 
+impl Prepared for Stage {
+    fn scene(&self) -> &Scene {
+        &self.scene
+    }
+
+    fn spawn(&self, verb: &str) -> Child {
+        self.scene.spawn(verb, &self.pod)
+    }
+}
+
 fn killed_in_add(case: Case, recover: impl Fn(&Stage) + Sync) -> Swept {
-    Sweep { verb: "ADD", only: &[], prepare: &|| Stage::new(case), recover: &recover }.run()
+    Sweep::kill("ADD", &|| Stage::new(case), &recover).run()
 }
 
 fn killed_in_del(prepare: impl Fn() -> Stage + Sync, recover: impl Fn(&Stage) + Sync) -> Swept {
-    Sweep { verb: "DEL", only: &[], prepare: &prepare, recover: &recover }.run()
+    Sweep::kill("DEL", &prepare, &recover).run()
 }
 
 /// The runtime repeats the very same ADD.
@@ -261,13 +273,13 @@ fn where_changes_are_seen_late() {
     let changes = ["AllocateEipAddress", "AssociateEipAddress", "patch podeips/status"];
     let prepare = || Stage::new(Case::Lagging);
     for recover in [new_sandbox_elsewhere, add_again, pod_deleted_and_collected] {
-        let sweep = Sweep { verb: "ADD", only: &changes, prepare: &prepare, recover: &recover };
+        let sweep = Sweep::kill("ADD", &prepare, &recover).only(&changes);
         sweep.run().assert_covers(9, &changes);
     }
     let changes = ["UnassociateEipAddress", "ReleaseEipAddress"];
     let prepare = || Stage::deleted(Case::Lagging);
     for recover in [del_again, collected] {
-        let sweep = Sweep { verb: "DEL", only: &changes, prepare: &prepare, recover: &recover };
+        let sweep = Sweep::kill("DEL", &prepare, &recover).only(&changes);
         sweep.run().assert_covers(6, &changes);
     }
 }
@@ -302,7 +314,7 @@ fn add_twice() {
         stage.scene.del(&stage.pod);
         stage.finish(&third);
     };
-    let swept = Sweep { verb: "ADD", only: &[], prepare: &given_up, recover: &recover }.run();
+    let swept = Sweep::kill("ADD", &given_up, &recover).run();
     swept.assert_covers(3 * 10, &["UnassociateEipAddress", "AssociateEipAddress", "patch pods"]);
 }
 
@@ -324,7 +336,7 @@ fn add_that_clears_the_address() {
         assert_eq!((left, stage.scene.ever_ours().len()), (vec![eip.id], 2), "{}", stage.scene.log());
         stage.finish(&stage.pod);
     };
-    let swept = Sweep { verb: "ADD", only: &[], prepare: &prepare, recover: &recover }.run();
+    let swept = Sweep::kill("ADD", &prepare, &recover).run();
     swept.assert_covers(ADD_POINTS + DEL_POINTS, &ADD_CALLS);
     swept.assert_covers(ADD_POINTS + DEL_POINTS, &DEL_CALLS);
 }

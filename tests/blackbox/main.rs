@@ -1,12 +1,14 @@
 //! Black-box tests: the built executable, run the way a container runtime, a node agent or an operator runs it.
 
 mod agent;
+mod arranged;
 mod commands;
 mod containerd;
 mod crash;
 mod crowd;
 mod doubt;
 mod durability;
+mod everything;
 mod kubeconfigs;
 mod kubectl;
 mod lifecycle;
