@@ -27,6 +27,7 @@ mod repeat;
 mod runtime;
 mod samples;
 mod scene;
+mod second_node;
 mod secrets;
 mod stage;
 mod sweeper;
