@@ -4,7 +4,6 @@ mod conflicts;
 mod handover;
 mod identity;
 mod live;
-mod metrics;
 mod process;
 mod rebuild;
 mod repair;

@@ -24,6 +24,7 @@ mod podman;
 mod recorder;
 mod refusals;
 mod repeat;
+mod rivals;
 mod runtime;
 mod samples;
 mod scene;
