@@ -4,6 +4,7 @@ mod conflicts;
 mod handover;
 mod identity;
 mod live;
+mod metrics;
 mod process;
 mod rebuild;
 mod repair;

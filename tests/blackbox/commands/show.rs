@@ -464,6 +464,13 @@ fn the_json_object_is_made_for_scripts() {
     let listed: Value = serde_json::from_str(&scene.podeip(&["list", "-o", "json"]).stdout).unwrap();
     assert_eq!(object["record"], listed[0]);
     object.as_object_mut().unwrap().remove("record");
+    let verbs = object.as_object_mut().unwrap().remove("verbs").unwrap();
+    assert_eq!((&verbs[0]["verb"], &verbs[0]["outcome"]), (&json!("ADD"), &json!("ok")));
+    for stage in ["credentials", "eni", "allocate", "associate", "wait", "publish"] {
+        assert!(verbs[0]["stages"][stage].as_f64().unwrap() <= verbs[0]["seconds"].as_f64().unwrap(), "{verbs}");
+    }
+    let table = scene.podeip(&["show", "web-0"]).stdout;
+    assert!(table.contains("STAGES") && table.contains(", publish 0."), "{table}");
     for (side, key) in [("podEip", "createdAt"), ("podEip", "podLastSeen")] {
         let time = object[side].as_object_mut().unwrap().remove(key).unwrap();
         assert!(time.as_str().unwrap().ends_with('Z'), "{side}.{key}: {time}");
