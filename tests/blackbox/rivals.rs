@@ -88,7 +88,7 @@ fn loses_its_lease(call: &str, nth: u32, moment: Moment) {
 fn a_sweeper_that_loses_its_lease() {
     let points = [
         ("list podeips", 1, Moment::AfterEffect),
-        ("get pods", 2, Moment::AfterEffect),
+        ("list pods", 2, Moment::AfterEffect),
         ("delete podeips", 1, Moment::BeforeEffect),
         ("delete podeips", 1, Moment::AfterEffect),
         ("UnassociateEipAddress", 1, Moment::BeforeEffect),
