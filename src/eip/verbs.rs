@@ -245,12 +245,11 @@ fn recorded(store: &Store, called: &Called) -> Result<Option<Attachment>, StateE
     let named = store.attachments_naming(called.container_id.as_str())?;
     let found = named.into_iter().find(|record| record.is(called.container_id, called.ifname));
     let uid = called.pod.as_ref().and_then(|pod| pod.uid.as_ref());
-    let (None, Some(uid), Some(address)) = (&found, uid, (called.result_ip)()) else { return Ok(found) };
+    let (None, Some(uid)) = (&found, uid) else { return Ok(found) };
     let rebuilt = upkeep::rebuilt_id(uid);
-    let of_address = |record: &Attachment| {
-        record.is(&rebuilt, called.ifname) && record.binding.as_ref().is_some_and(|it| it.private_ip == address)
-    };
-    Ok(store.attachments_naming(rebuilt.as_str())?.into_iter().find(of_address))
+    let candidate = store.attachments_naming(rebuilt.as_str())?.into_iter().find(|it| it.is(&rebuilt, called.ifname));
+    let bound_to = candidate.as_ref().and_then(|record| record.binding.as_ref()).map(|binding| binding.private_ip);
+    Ok(candidate.filter(|_| bound_to.is_some() && bound_to == (called.result_ip)()))
 }
 
 /// A DEL that could do nothing leaves a trace: the sandbox is over, whatever the record's phase was.
