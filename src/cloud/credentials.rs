@@ -1,6 +1,6 @@
 //! Who signs: the chain of credential sources, renewal, and one fetch for all threads of a process.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use serde::Deserialize;
 use crate::deadline::Deadline;
 use crate::secret::Secret;
 
+use super::addon_token;
 use super::credential_cache::Cache;
 use super::error::{CloudError, Failure};
 use super::metadata::Metadata;
@@ -59,6 +60,8 @@ impl Credentials {
 enum Source {
     /// `access_key` and `access_secret` of the configuration.
     AccessKey(AccessKey),
+    /// `credential_path`: whoever writes that file renews it.
+    AddonToken(PathBuf),
     /// The RAM role attached to this node.
     RamRole(Arc<Metadata>),
 }
@@ -91,9 +94,15 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    pub fn new(access_key: Option<AccessKey>, metadata: Arc<Metadata>, cache: PathBuf) -> Self {
+    pub fn new(
+        access_key: Option<AccessKey>,
+        addon_token: Option<PathBuf>,
+        metadata: Arc<Metadata>,
+        cache: PathBuf,
+    ) -> Self {
         let given = access_key.filter(|key| !key.id.is_empty() && !key.secret.reveal().is_empty());
         let mut sources: Vec<Source> = given.map(Source::AccessKey).into_iter().collect();
+        sources.extend(addon_token.map(Source::AddonToken));
         sources.push(Source::RamRole(metadata));
         Self { sources, cache: Cache::new(cache), held: Mutex::new(None), turn: Turn::default() }
     }
@@ -150,6 +159,7 @@ impl Chain {
     fn ask(&self, source: &Source, cached: bool, deadline: Deadline) -> Result<Found, CloudError> {
         match source {
             Source::AccessKey(key) => Ok(Found::Here(Credentials { key: key.clone(), token: None, expires: None })),
+            Source::AddonToken(path) => addon_credentials(path),
             Source::RamRole(metadata) => self.ram_role(metadata, cached, deadline),
         }
     }
@@ -193,6 +203,15 @@ impl Chain {
         let held = Held { credentials: credentials.clone(), since: Instant::now() };
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
         credentials
+    }
+}
+
+/// Read anew each time: the file is the cache.
+fn addon_credentials(path: &Path) -> Result<Found, CloudError> {
+    match addon_token::read(path) {
+        Ok(Some(credentials)) => Ok(Found::Here(credentials)),
+        Ok(None) => Ok(Found::Absent(format!("credential_path {} does not exist", path.display()))),
+        Err(error) => Err(CloudError::new(ACTION, "", 1, Failure::NoCredentials(format!("credential_path {error}")))),
     }
 }
 

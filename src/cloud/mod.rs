@@ -4,6 +4,7 @@
 //! (see `retry`) until its deadline, and otherwise hands a [`CloudError`] with its [`Class`] to the
 //! caller, who alone knows whether to look, to take a new token or to give up.
 
+mod addon_token;
 mod class;
 mod credential_cache;
 mod credentials;
@@ -55,6 +56,8 @@ pub struct Config {
     pub endpoints: Endpoints,
     /// A long-lived key; None (or an empty one) means the rest of the chain.
     pub access_key: Option<AccessKey>,
+    /// The file with ACK's add-on token; asked after the key and before the node's RAM role.
+    pub addon_token: Option<PathBuf>,
     /// `<stateDir>/credentials.json`, for temporary credentials only.
     pub credential_cache: PathBuf,
     /// Counts the tries of every call to the APIs; instance metadata does not count.
@@ -100,7 +103,7 @@ impl Cloud {
             region: known(config.region),
             vpc_id: known(config.vpc_id),
             place_turn: Turn::default(),
-            credentials: Chain::new(config.access_key, metadata.clone(), config.credential_cache),
+            credentials: Chain::new(config.access_key, config.addon_token, metadata.clone(), config.credential_cache),
             endpoints: config.endpoints,
             metadata,
             http,

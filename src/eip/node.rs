@@ -79,6 +79,7 @@ impl Node {
             vpc_id: self.settings.vpc_id.clone(),
             endpoints: self.settings.endpoints.clone(),
             access_key: self.settings.access_key.clone(),
+            addon_token: self.settings.credential_path.clone(),
             credential_cache: self.store.directory().join("credentials.json"),
             tally: self.tally.clone(),
         };

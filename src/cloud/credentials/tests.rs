@@ -1,7 +1,5 @@
 //! The chain against a scripted metadata service.
 
-use std::path::Path;
-
 use super::*;
 use crate::cloud::scripted::{Server, Step, deadline, http};
 
@@ -21,7 +19,7 @@ fn plain(steps: impl IntoIterator<Item = Step>) -> Server {
 
 fn chain(server: &Server, directory: &Path) -> Chain {
     let metadata = Arc::new(Metadata::new(&server.url(), http()));
-    Chain::new(None, metadata, directory.join("credentials.json"))
+    Chain::new(None, None, metadata, directory.join("credentials.json"))
 }
 
 #[test]
@@ -30,7 +28,7 @@ fn an_access_key_needs_nobody() {
     let server = Server::start(vec![]);
     let key = AccessKey { id: "LTAI1".into(), secret: Secret::new("hush") };
     let metadata = Arc::new(Metadata::new(&server.url(), http()));
-    let chain = Chain::new(Some(key.clone()), metadata, directory.path().join("credentials.json"));
+    let chain = Chain::new(Some(key.clone()), None, metadata, directory.path().join("credentials.json"));
     let credentials = chain.current(deadline()).unwrap();
     assert_eq!(credentials.key, key);
     assert_eq!(chain.renew(&credentials, deadline()).unwrap(), None);
@@ -150,4 +148,21 @@ fn debug_shows_no_secret() {
     let credentials = chain(&server, directory.path()).current(deadline()).unwrap();
     let shown = format!("{credentials:?}");
     assert!(shown.contains("STS.a") && !shown.contains("hush") && !shown.contains("token-a"), "{shown}");
+}
+
+#[test]
+fn an_addon_token_that_is_missing_leaves_it_to_the_role_and_a_broken_one_does_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("token-config");
+    let with_token = |server: &Server| {
+        let metadata = Arc::new(Metadata::new(&server.url(), http()));
+        Chain::new(None, Some(path.clone()), metadata, directory.path().join("credentials.json"))
+    };
+    let server = plain([Step::answer(200, "worker"), Step::answer(200, &role_json("a", 360))]);
+    assert_eq!(with_token(&server).current(deadline()).unwrap().key.id, "STS.a");
+    std::fs::write(&path, "{").unwrap();
+    let nobody = Server::start(vec![]);
+    let failure = with_token(&nobody).current(deadline()).unwrap_err();
+    assert_eq!(failure.class(), Class::NoCredentials);
+    assert!(failure.to_string().contains("token-config is not the JSON of an add-on token"), "{failure}");
 }

@@ -4,10 +4,15 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use aes::Aes256;
+use aes::cipher::block_padding::Pkcs7;
+use aes::cipher::{BlockModeEncrypt, KeyIvInit};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use podeip_sim::calls::{Call, ServiceKind};
 use podeip_sim::cloud::defaults;
 use podeip_sim::faults::{Effect, Rule, ServiceMatch};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::impatient;
 use crate::scene::{Sandbox, Scene, WITH_EIP};
@@ -173,4 +178,58 @@ fn a_wrong_secret_or_a_disabled_key_is_code_102() {
     scene.world.cloud.set(|settings| settings.access_key_inactive = true);
     scene.add(&pod).assert_error(102, &["InvalidAccessKeyId.Inactive"]);
     assert!(scene.ever_ours().is_empty());
+}
+
+/// As ACK writes it, for the credentials that podeip has cached.
+fn addon_token(cached: &Value) -> Value {
+    const KEYRING: &str = "an add-on's keyring of 32 bytes!";
+    let vector = [9; 16];
+    let sealed = |key: &str| {
+        let cipher = cbc::Encryptor::<Aes256>::new_from_slices(KEYRING.as_bytes(), &vector).unwrap();
+        let ciphertext = cipher.encrypt_padded_vec::<Pkcs7>(cached[key].as_str().unwrap().as_bytes());
+        STANDARD.encode([&vector[..], &ciphertext].concat())
+    };
+    json!({
+        "access.key.id": sealed("accessKeyId"),
+        "access.key.secret": sealed("accessKeySecret"),
+        "security.token": sealed("securityToken"),
+        "expiration": cached["expiration"],
+        "keyring": KEYRING,
+    })
+}
+
+#[test]
+fn an_addon_token_comes_before_the_role_and_a_broken_one_is_code_102() {
+    let scene = Scene::new();
+    let (first, second) = (pod(&scene, 5), pod(&scene, 6));
+    let token_file = scene.path("token-config");
+    scene.configure(|settings| {
+        settings["access_key"] = "".into();
+        settings["access_secret"] = "".into();
+        settings["credential_path"] = token_file.to_str().unwrap().into();
+    });
+    // There is no such file yet: the next source answers.
+    scene.add(&first).assert_added(&first);
+    assert_eq!(fetches(&scene, 0), 1);
+    let token = addon_token(&cached(&scene));
+    fs::remove_file(scene.state_dir().join("credentials.json")).unwrap();
+
+    let mut broken = token.clone();
+    broken["security.token"] = "AAAA".into();
+    scene.write("token-config", &broken.to_string());
+    let words = ["token-config: the key \"security.token\" is not encrypted with the keyring of the file"];
+    scene.add(&second).assert_error(102, &words);
+    assert!(!scene.log().contains(token["keyring"].as_str().unwrap()));
+
+    scene.write("token-config", &token.to_string());
+    for hardened_only in [false, true] {
+        scene.world.cloud.set(|settings| settings.metadata_hardened_only = hardened_only);
+        let mark = scene.world.calls.mark();
+        let sandbox = second.restarted();
+        scene.add(&sandbox).assert_added(&sandbox);
+        scene.assert_served(&sandbox);
+        scene.del(&sandbox);
+        assert_eq!(fetches(&scene, mark), 0, "the role was not needed");
+        assert!(!scene.state_dir().join("credentials.json").exists(), "the file is its own cache");
+    }
 }
