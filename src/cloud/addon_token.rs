@@ -52,7 +52,8 @@ struct TokenFile {
     key_secret: Option<String>,
     #[serde(rename = "security.token")]
     security_token: Option<String>,
-    expiration: Option<Timestamp>,
+    /// Read only when it is needed: beside an error it may be empty.
+    expiration: Option<String>,
     keyring: Option<Secret>,
     error: Option<Refusal>,
 }
@@ -87,6 +88,7 @@ fn decode(path: &Path, text: &[u8]) -> Result<Credentials, TokenError> {
     let lacking = |key| TokenError::Lacking { path: path.into(), key };
     let keyring = file.keyring.ok_or_else(|| lacking("keyring"))?;
     let ended = file.expiration.ok_or_else(|| lacking("expiration"))?;
+    let ended: Timestamp = ended.parse().map_err(|_| TokenError::Form { path: path.into() })?;
     let open = |key: &'static str, value: Option<String>| {
         let value = value.ok_or_else(|| lacking(key))?;
         decrypt(keyring.reveal().as_bytes(), &value).map_err(|sealed| match sealed {

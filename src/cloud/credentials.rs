@@ -211,7 +211,7 @@ fn addon_credentials(path: &Path) -> Result<Found, CloudError> {
     match addon_token::read(path) {
         Ok(Some(credentials)) => Ok(Found::Here(credentials)),
         Ok(None) => Ok(Found::Absent(format!("credential_path {} does not exist", path.display()))),
-        Err(error) => Err(CloudError::new(ACTION, "", 1, Failure::NoCredentials(format!("credential_path {error}")))),
+        Err(error) => Err(CloudError::new(ACTION, "", 1, Failure::BrokenSource(format!("credential_path {error}")))),
     }
 }
 

@@ -36,6 +36,8 @@ pub(super) enum Failure {
     Refused(Refusal),
     /// Which sources were asked, and what each said.
     NoCredentials(String),
+    /// A configured source is there and cannot be used, so none after it is asked.
+    BrokenSource(String),
 }
 
 /// An answered refusal.
@@ -56,7 +58,7 @@ impl Failure {
             Failure::NotSent(_) | Failure::NotTried(_) => Class::NotSent,
             Failure::Unanswered(_) | Failure::Garbled { .. } => Class::Unanswered,
             Failure::Refused(refusal) => refusal.class,
-            Failure::NoCredentials(_) => Class::NoCredentials,
+            Failure::NoCredentials(_) | Failure::BrokenSource(_) => Class::NoCredentials,
         }
     }
 
@@ -66,7 +68,7 @@ impl Failure {
             Failure::NotSent(_) | Failure::NotTried(_) => "NotSent".into(),
             Failure::Unanswered(_) => "Unanswered".into(),
             Failure::Garbled { .. } => "Garbled".into(),
-            Failure::NoCredentials(_) => "NoCredentials".into(),
+            Failure::NoCredentials(_) | Failure::BrokenSource(_) => "NoCredentials".into(),
             Failure::Refused(Refusal { code: Some(code), .. }) => code.into(),
             Failure::Refused(refusal) => format!("HTTP{}", refusal.status).into(),
         }
@@ -81,7 +83,7 @@ impl fmt::Display for Failure {
             Failure::Unanswered(reason) => write!(f, "sent but not answered: {reason}"),
             Failure::Garbled { status, reason } => write!(f, "unreadable answer (HTTP {status}): {reason}"),
             Failure::Refused(refusal) => refusal.fmt(f),
-            Failure::NoCredentials(tried) => write!(f, "no cloud credentials: {tried}"),
+            Failure::NoCredentials(why) | Failure::BrokenSource(why) => write!(f, "no cloud credentials: {why}"),
         }
     }
 }
@@ -189,6 +191,9 @@ impl CloudError {
         }
         match self.0.failure {
             Failure::NotTried(_) => None,
+            Failure::BrokenSource(_) => {
+                Some("replace the file that is named, or remove credential_path from eni_conf to use the next source")
+            }
             _ => hint(self.class()),
         }
     }

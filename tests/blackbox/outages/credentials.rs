@@ -217,8 +217,17 @@ fn an_addon_token_comes_before_the_role_and_a_broken_one_is_code_102() {
     let mut broken = token.clone();
     broken["security.token"] = "AAAA".into();
     scene.write("token-config", &broken.to_string());
-    let words = ["token-config: the key \"security.token\" is not encrypted with the keyring of the file"];
+    let words = [
+        "token-config: the key \"security.token\" is not encrypted with the keyring of the file",
+        "replace the file that is named",
+    ];
     scene.add(&second).assert_error(102, &words);
+    let mut ended = token.clone();
+    ended["expiration"] = "2020-01-02T03:04:05Z".into();
+    scene.write("token-config", &ended.to_string());
+    scene
+        .add(&second)
+        .assert_error(102, &["the token ended at 2020-01-02T03:04:05Z", "replace the file that is named"]);
     assert!(!scene.log().contains(token["keyring"].as_str().unwrap()));
 
     scene.write("token-config", &token.to_string());
