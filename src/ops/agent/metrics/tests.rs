@@ -1,6 +1,9 @@
 //! The text that a Prometheus server reads, line by line.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
+
+use serde_json::Value;
 
 use super::*;
 use crate::measure::{Stage, Tally};
@@ -165,4 +168,62 @@ fn a_strange_label_stays_on_its_line() {
 fn is_shared_between_threads() {
     fn shared<T: Send + Sync + 'static>() {}
     shared::<Metrics>();
+}
+
+const ALERTS: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/install/monitoring/alerts.yaml"));
+const DASHBOARD: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/install/monitoring/dashboard.json"));
+
+/// The names of the samples of an agent to which everything has happened.
+fn exported() -> BTreeSet<String> {
+    let metrics = Metrics::default();
+    metrics.absorb_verb(&measures(Verb::Add, "ok", 4.2));
+    metrics.count_round("ok");
+    metrics.set_node(NodeGauges { eips_by_phase: BTreeMap::from([("Bound".to_owned(), 1)]), held: 0 });
+    metrics.set_sweep(sweep());
+    let text = metrics.encode().unwrap();
+    let samples = text.lines().filter(|line| !line.starts_with('#'));
+    samples.map(|line| line.split(['{', ' ']).next().unwrap().to_owned()).collect()
+}
+
+/// Our metrics in the text of a file, prose included: what it names must exist as well.
+fn named(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.starts_with("podeip_")).map(str::to_owned).collect()
+}
+
+/// Every text under this key, at any depth.
+fn texts_at<'a>(key: &str, value: &'a Value, found: &mut Vec<&'a str>) {
+    match value {
+        Value::Object(map) => {
+            found.extend(map.get(key).and_then(Value::as_str));
+            map.values().for_each(|below| texts_at(key, below, found));
+        }
+        Value::Array(list) => list.iter().for_each(|below| texts_at(key, below, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn alerts_and_dashboard_name_only_what_is_exported() {
+    let exported = exported();
+    let files: [(&str, &str, Value); 2] = [
+        ("alerts.yaml", ALERTS, serde_saphyr::from_str(ALERTS).unwrap()),
+        ("dashboard.json", DASHBOARD, serde_json::from_str(DASHBOARD).unwrap()),
+    ];
+    for (file, text, value) in &files {
+        let unknown: Vec<String> = named(text).difference(&exported).cloned().collect();
+        assert!(unknown.is_empty(), "{file} names {unknown:?}; exported are {exported:?}");
+        let mut expressions = Vec::new();
+        texts_at("expr", value, &mut expressions);
+        assert!(expressions.len() >= 10, "{file}: {expressions:?}");
+        for expression in expressions {
+            let ours = !named(expression).is_empty() || expression.contains("up{job=\"podeip\"}");
+            assert!(ours, "{file}: {expression:?} asks for no metric of the agent");
+        }
+    }
+    let shown = named(DASHBOARD);
+    // A histogram is shown by its buckets.
+    let whole = exported.iter().filter(|name| !name.ends_with("_sum") && !name.ends_with("_count"));
+    let hidden: Vec<&String> = whole.filter(|name| !shown.contains(*name)).collect();
+    assert!(hidden.is_empty(), "the dashboard does not show {hidden:?}");
 }
