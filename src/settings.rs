@@ -45,9 +45,31 @@ pub struct Settings {
     /// Requests a second of the agent to the API server.
     pub kube_client_qps: f64,
     pub kube_client_burst: u32,
+    pub coexistence: Coexistence,
+    pub late_attach: LateAttach,
     pub endpoints: Endpoints,
     /// The file all this came from, for messages.
     pub path: PathBuf,
+}
+
+/// `coexistence`: what an ADD does that would allocate while another EIP feature of the cluster is active.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Coexistence {
+    /// Two systems would each buy the pod an EIP, so ours does not.
+    #[default]
+    Refuse,
+    /// The operator knows that the other one does not serve the pods that ask for ours.
+    Ignore,
+}
+
+/// `late_attach`: what the agent does about a running pod that asks for an EIP and has none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LateAttach {
+    /// Tells the pod that it must be created again.
+    #[default]
+    Event,
+    Attach,
+    Off,
 }
 
 /// A long-lived key pair of the cloud account.
@@ -118,6 +140,12 @@ impl Settings {
             orphan_grace: keys.minutes("eip_orphan_grace_minutes", 10, 0)?,
             kube_client_qps: keys.rate("kube_client_qps", 5.0)?,
             kube_client_burst: keys.whole("kube_client_burst", 10, 1)?,
+            coexistence: keys
+                .choice("coexistence", &[("refuse", Coexistence::Refuse), ("ignore", Coexistence::Ignore)])?,
+            late_attach: keys.choice(
+                "late_attach",
+                &[("event", LateAttach::Event), ("attach", LateAttach::Attach), ("off", LateAttach::Off)],
+            )?,
             endpoints: endpoints(&keys, variable)?,
             path: path.to_owned(),
         })
@@ -159,6 +187,16 @@ impl<'a> Keys<'a> {
             Some(Value::String(text)) if text.eq_ignore_ascii_case("false") => Ok(false),
             Some(other) => Err(self.fault(key, format!("must be true or false, not {other}"))),
         }
+    }
+
+    /// One of a few words; without the key, the default.
+    fn choice<T: Copy + Default>(&self, key: &'static str, allowed: &[(&str, T)]) -> Result<T, SettingsError> {
+        let Some(value) = self.value(key) else { return Ok(T::default()) };
+        let chosen = allowed.iter().find(|(word, _)| value.as_str() == Some(word));
+        chosen.map(|(_, choice)| *choice).ok_or_else(|| {
+            let words: Vec<String> = allowed.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+            self.fault(key, format!("must be {}, not {value}", words.join(" or ")))
+        })
     }
 
     /// A text of which no part is repeated in an error, for it may be a secret.

@@ -75,6 +75,8 @@ fn an_empty_file_has_the_defaults() {
         orphan_grace: Duration::from_secs(600),
         kube_client_qps: 5.0,
         kube_client_burst: 10,
+        coexistence: Coexistence::Refuse,
+        late_attach: LateAttach::Event,
         endpoints: Endpoints::default(),
         path: PATH.into(),
     };
@@ -99,6 +101,28 @@ fn switches_are_bools_or_texts() {
         "the settings in /etc/podeip/eni_conf: key \"allow_eip_rob\" must be true or false, not \"yes\""
     );
     assert!(refused(json!({ "enable_rrsa": 1 })).contains("\"enable_rrsa\""));
+}
+
+#[test]
+fn choices_are_words() {
+    for (word, choice) in [("refuse", Coexistence::Refuse), ("ignore", Coexistence::Ignore)] {
+        assert_eq!(parse(json!({ "coexistence": word })).unwrap().coexistence, choice);
+    }
+    for (word, choice) in [("event", LateAttach::Event), ("attach", LateAttach::Attach), ("off", LateAttach::Off)] {
+        assert_eq!(parse(json!({ "late_attach": word })).unwrap().late_attach, choice);
+    }
+    let absent = parse(json!({ "coexistence": null, "late_attach": "" })).unwrap();
+    assert_eq!((absent.coexistence, absent.late_attach), (Coexistence::Refuse, LateAttach::Event));
+    for wrong in [json!("Ignore"), json!("off"), json!(true), json!(["ignore"]), json!(0)] {
+        let expected = format!(
+            "the settings in /etc/podeip/eni_conf: key \"coexistence\" must be \"refuse\" or \"ignore\", not {wrong}"
+        );
+        assert_eq!(refused(json!({ "coexistence": wrong })), expected);
+    }
+    assert_eq!(
+        refused(json!({ "late_attach": false })),
+        "the settings in /etc/podeip/eni_conf: key \"late_attach\" must be \"event\" or \"attach\" or \"off\", not false"
+    );
 }
 
 #[test]
