@@ -54,6 +54,7 @@ fn read_remedy(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::PermissionDenied => "podeip must run as the user that owns the state directory",
         io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidInput => NOT_A_FILE,
+        io::ErrorKind::InvalidData => "it is not understood; remove it, its writer writes it anew",
         // A symbolic link, which O_NOFOLLOW refuses.
         _ if source.raw_os_error() == Some(Errno::ELOOP as i32) => NOT_A_FILE,
         _ => "check the disk and the kernel's log; nothing was changed",

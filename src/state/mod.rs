@@ -9,6 +9,7 @@
 //! | `pods/<sha1>.lock` | one lock for each pod name that a verb is working on | removed by its holder | itself |
 //! | `agent.lock` | held while an agent lives on this node | never | itself |
 //! | `measures.jsonl` | what the last verbs took and were answered ([`measures`]) | atomically, when it has grown too long | itself, shared by those who append |
+//! | `rival.json` | which other EIP feature is active ([`Rival`]) | atomically, by the agent alone | nothing |
 //! | `throttle.json` | which cloud calls were throttled lately | atomically | nothing: losing it costs one call |
 
 mod directory;
@@ -16,12 +17,14 @@ mod error;
 pub mod format;
 mod lock;
 pub mod measures;
+mod rival;
 mod store;
 mod throttle;
 mod watch;
 
 pub use error::StateError;
 pub use lock::{AgentLock, PodLock};
+pub use rival::{Rival, RivalNote, RivalSystem};
 pub use store::Store;
 pub use throttle::ThrottleNote;
 pub use watch::Watch;

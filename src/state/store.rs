@@ -16,7 +16,7 @@ use sha1::{Digest, Sha1};
 
 use super::format::{Attachment, StateFile, VERSION};
 use super::lock::{self, AgentLock, FileLock, PodLock};
-use super::{StateError, ThrottleNote, directory};
+use super::{RivalNote, StateError, ThrottleNote, directory};
 use crate::deadline::Deadline;
 use crate::durable;
 
@@ -24,6 +24,7 @@ pub(super) const STATE_FILE: &str = "state.json";
 const STATE_LOCK: &str = "state.lock";
 const AGENT_LOCK: &str = "agent.lock";
 const POD_LOCKS: &str = "pods";
+const RIVAL_NOTE: &str = "rival.json";
 const THROTTLE_NOTE: &str = "throttle.json";
 const LOCK_EXTENSION: &str = "lock";
 /// A state file that did not parse is renamed to this and a time.
@@ -181,6 +182,10 @@ impl Store {
     /// Whether an agent lives on this node, that is: somebody holds `agent.lock`.
     pub fn agent_alive(&self) -> bool {
         lock::is_held(&self.path(AGENT_LOCK))
+    }
+
+    pub fn rival_note(&self) -> RivalNote {
+        RivalNote::new(self.path(RIVAL_NOTE))
     }
 
     pub fn throttle_note(&self) -> ThrottleNote {
