@@ -6,6 +6,7 @@ use crate::cloud::Eip;
 use crate::deadline::Deadline;
 use crate::eip::allocate::{allocate, allocation};
 use crate::eip::bind::{self, Bound};
+use crate::eip::coexist;
 use crate::eip::conclude;
 use crate::eip::contest::{self, Occupancy};
 use crate::eip::detach;
@@ -192,6 +193,10 @@ impl<'a> Attempt<'a> {
             Source::Allocate(parameters) => {
                 if let Some(found) = self.eip_of_this_pod(around)? {
                     return self.hold(found, strategy);
+                }
+                // One that may have been bought already is seen through.
+                if self.journal.record().allocation.is_none() {
+                    coexist::refuse_beside_rival(self.node, &self.sandbox.pod)?;
                 }
                 let node_name = around.pod.node.clone().unwrap_or_default();
                 let wanted = allocation(&parameters, self.cluster, &self.sandbox.pod, &node_name);

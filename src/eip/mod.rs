@@ -8,6 +8,7 @@ pub mod allocate;
 pub mod at_once;
 pub mod attach;
 pub mod bind;
+pub mod coexist;
 pub mod collect;
 pub mod compare;
 pub mod conclude;

@@ -1,0 +1,35 @@
+//! Beside another EIP feature of the cluster: no pod is bought a second EIP.
+
+use crate::eip::failure::{Failure, Kind};
+use crate::eip::node::Node;
+use crate::names::PodRef;
+use crate::settings::Coexistence;
+use crate::state::{Rival, RivalSystem};
+
+/// Refuses to buy `pod` an EIP while the agent's note names a rival. Only for a pod that has none:
+/// what it holds already costs nothing more.
+pub fn refuse_beside_rival(node: &Node, pod: &PodRef) -> Result<(), Failure> {
+    if node.settings.coexistence == Coexistence::Ignore {
+        return Ok(());
+    }
+    match node.store.rival_note().read()? {
+        Some(rival) => Err(refusal(pod, &rival)),
+        None => Ok(()),
+    }
+}
+
+fn refusal(pod: &PodRef, Rival { who, how, since }: &Rival) -> Failure {
+    let message =
+        format!("no EIP is allocated for pod {pod}: {who} allocates EIPs in this cluster too ({how}, since {since})");
+    let switch_off = match who {
+        RivalSystem::AckExtend => "switch off the EIP feature of ack-extend-network-controller",
+        RivalSystem::Terway => {
+            "set \"enable_eip_pool\" to \"false\" in ConfigMap kube-system/eni-config, and podeip's own to \"true\" in \
+             ConfigMap kube-system/podeip"
+        }
+    };
+    Failure::new(Kind::Configuration, message).hinting(format!(
+        "{switch_off}; the agent's next round then clears this; or set \"coexistence\" to \"ignore\" if {who} does not \
+         serve the pods that podeip serves"
+    ))
+}
