@@ -137,6 +137,11 @@ impl Cloud {
         self.metadata.eni_of_mac(mac, deadline)
     }
 
+    /// This instance's id, from instance metadata; None when metadata does not know it.
+    pub fn instance_id(&self, deadline: Deadline) -> Result<Option<String>, CloudError> {
+        self.metadata.text("instance-id", deadline)
+    }
+
     fn place<'a>(
         &'a self,
         cell: &'a OnceLock<String>,

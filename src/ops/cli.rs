@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::named::Named;
 use super::print::say;
-use super::{agent, gc, list, show};
+use super::{agent, doctor, gc, list, show};
 use crate::logging;
 
 /// Gives a Kubernetes pod its own Alibaba Cloud elastic IP while its network is set up.
@@ -43,6 +44,19 @@ enum Command {
         #[command(flatten)]
         options: PathOptions,
     },
+    /// Check this node, its cluster and its cloud, and say what helps
+    ///
+    /// Exit code 1 when a check failed.
+    Doctor {
+        /// The checks to run, with those that they need [default: all]
+        #[arg(value_name = "CHECK", value_parser = PossibleValuesParser::new(doctor::names()))]
+        checks: Vec<String>,
+        /// How to print what was found
+        #[arg(short, long, value_enum, default_value_t)]
+        output: DoctorOutput,
+        #[command(flatten)]
+        options: PathOptions,
+    },
     /// Finish what was interrupted on this node and drop what belongs to pods that are gone
     Gc {
         /// Report what would be done and do nothing
@@ -56,6 +70,16 @@ enum Command {
     /// NODE_NAME is the node's name in the cluster (the host's name if unset), POD_NAMESPACE the
     /// namespace of the Lease (kube-system if unset).
     Agent(agent::AgentOptions),
+}
+
+/// How `podeip doctor` prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum DoctorOutput {
+    /// A line for each check, and the remedies below
+    #[default]
+    Table,
+    /// The checks as a JSON array
+    Json,
 }
 
 /// How `podeip list` prints.
@@ -106,6 +130,7 @@ pub fn run() -> ExitCode {
     let outcome = match cli.command {
         Command::List { output, options } => list::run(output, &options),
         Command::Show { named, output, options } => show::run(&named, output, &options),
+        Command::Doctor { checks, output, options } => doctor::run(&checks, output, &options),
         Command::Gc { dry_run, options } => gc::run(dry_run, &options),
         Command::Agent(options) => agent::run(&options),
     };

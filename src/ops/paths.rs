@@ -12,6 +12,9 @@ use crate::cni::error::CniError;
 use crate::cni::stanza::{Keys, PLUGIN_TYPE, Reading, Stanza, unknown_keys};
 use crate::eip::node::Paths;
 
+/// What runtimes take for network configuration.
+const RUNTIMES_EXTENSIONS: [&str; 3] = ["conf", "conflist", "json"];
+
 /// All paths, for a command that acts.
 ///
 /// # Errors
@@ -46,10 +49,74 @@ pub fn state_directory(options: &PathOptions) -> anyhow::Result<PathBuf> {
     }
 }
 
+/// All paths, for a command that says what is wrong: defaults stand in for what cannot be read.
+pub fn as_far_as_readable(options: &PathOptions) -> Paths {
+    let stanza = stanza_in(&options.conf_dir, |reading| Ok(reading.stanza)).unwrap_or_default();
+    Paths {
+        settings: options.config.clone().unwrap_or(stanza.config),
+        kubeconfig: options.kubeconfig.clone().unwrap_or(stanza.kubeconfig),
+        state_directory: options.state_dir.clone().unwrap_or(stanza.state_dir),
+    }
+}
+
+/// The network configuration that a runtime takes: the first file that can be used.
+#[derive(Debug)]
+pub struct Loaded {
+    pub file: PathBuf,
+    pub ours: Option<Ours>,
+}
+
+/// Our stanza in it.
+#[derive(Debug)]
+pub struct Ours {
+    /// The list itself, or the file dropped in beside it.
+    pub file: PathBuf,
+    /// How many plugins stand before it.
+    pub place: usize,
+    pub faults: Vec<String>,
+    pub unknown_keys: Vec<String>,
+}
+
+/// What a runtime loads from `directory`.
+///
+/// # Errors
+/// A directory that cannot be read.
+pub fn loaded(directory: &Path) -> anyhow::Result<Option<Loaded>> {
+    for file in files_in(directory, &RUNTIMES_EXTENSIONS)? {
+        let Some(content) = read_json(&file) else { continue };
+        let inlined = content.get("plugins").and_then(Value::as_array);
+        let is_list = file.extension().is_some_and(|found| found == "conflist");
+        if is_list && inlined.is_some_and(|plugins| !plugins.is_empty()) {
+            let ours = match stanza_of(directory, file.clone(), &content)? {
+                Some((path, stanza)) => Some(ours(path, &stanza, inlined.map_or(&[], Vec::as_slice))?),
+                None => None,
+            };
+            return Ok(Some(Loaded { file, ours }));
+        }
+        if !is_list && content.get("type").is_some_and(Value::is_string) {
+            let ours = if is_ours(&content) { Some(ours(file.clone(), &content, &[])?) } else { None };
+            return Ok(Some(Loaded { file, ours }));
+        }
+    }
+    Ok(None)
+}
+
+fn ours(file: PathBuf, stanza: &Value, inlined: &[Value]) -> anyhow::Result<Ours> {
+    let text = stanza.to_string();
+    let keys = Keys::new(text.as_bytes())?;
+    Ok(Ours {
+        file,
+        // What is dropped in comes after all that is inlined.
+        place: inlined.iter().take_while(|plugin| !is_ours(plugin)).count(),
+        faults: Reading::of(&keys).faults.iter().map(ToString::to_string).collect(),
+        unknown_keys: unknown_keys(&keys).into_iter().map(str::to_owned).collect(),
+    })
+}
+
 /// Our stanza in the first list that has one, in the order in which runtimes read the directory;
 /// the defaults when there is none.
 fn stanza_in(directory: &Path, accept: impl Fn(Reading) -> Result<Stanza, CniError>) -> anyhow::Result<Stanza> {
-    for list_path in files_in(directory, "conflist")? {
+    for list_path in files_in(directory, &["conflist"])? {
         let Some(list) = read_json(&list_path) else { continue };
         let Some((path, ours)) = stanza_of(directory, list_path, &list)? else { continue };
         let ours = ours.to_string();
@@ -72,7 +139,7 @@ fn stanza_of(directory: &Path, list_path: PathBuf, list: &Value) -> anyhow::Resu
     let name = list.get("name").and_then(Value::as_str).filter(|name| !name.is_empty() && !name.contains('/'));
     let inlined_only = list.get("loadOnlyInlinedPlugins").and_then(Value::as_bool).unwrap_or(false);
     let Some(name) = name.filter(|_| !inlined_only) else { return Ok(None) };
-    let dropped_in = files_in(&directory.join(name), "conf")?.into_iter();
+    let dropped_in = files_in(&directory.join(name), &["conf"])?.into_iter();
     Ok(dropped_in
         .filter_map(|path| Some((read_json(&path)?, path)))
         .find_map(|(plugin, path)| is_ours(&plugin).then_some((path, plugin))))
@@ -83,7 +150,7 @@ fn is_ours(plugin: &Value) -> bool {
 }
 
 /// In the order in which runtimes read them; none when there is no such directory.
-fn files_in(directory: &Path, extension: &str) -> anyhow::Result<Vec<PathBuf>> {
+fn files_in(directory: &Path, extensions: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -97,7 +164,7 @@ fn files_in(directory: &Path, extension: &str) -> anyhow::Result<Vec<PathBuf>> {
         }
     };
     let mut files: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
-    files.retain(|path| path.extension().is_some_and(|found| found == extension));
+    files.retain(|path| path.extension().is_some_and(|found| extensions.iter().any(|one| found == *one)));
     files.sort();
     Ok(files)
 }

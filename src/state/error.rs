@@ -25,6 +25,10 @@ pub enum StateError {
     )]
     Corrupt { path: PathBuf, moved_to: PathBuf, reason: String },
 
+    /// The file did not parse, and was only looked at.
+    #[error("{path} could not be understood ({reason}); it was left as it is")]
+    Broken { path: PathBuf, reason: String },
+
     /// Another process kept the lock.
     #[error(
         "{path} was held by another process for {waited:.1?}; if this stays so, `lslocks` or `fuser {path}` names \

@@ -78,6 +78,21 @@ impl Store {
         self.snapshot(None)
     }
 
+    /// As [`Store::attachments`], for one who only looks: a broken file stays where it is.
+    ///
+    /// # Errors
+    /// As [`Store::attachments`], with [`StateError::Broken`] in place of [`StateError::Corrupt`].
+    pub fn inspect(&self) -> Result<Vec<Attachment>, StateError> {
+        if !directory::exists(&self.directory)? {
+            return Ok(Vec::new());
+        }
+        let Some(content) = self.read()? else { return Ok(Vec::new()) };
+        self.parse(&content).map(|file| file.attachments).map_err(|unusable| match unusable {
+            Unusable::Newer(refusal) => refusal,
+            Unusable::Corrupt(reason) => StateError::Broken { path: self.path(STATE_FILE), reason },
+        })
+    }
+
     /// As [`Store::attachments`], but none at all when no value in the file is `text` (a private IP,
     /// a container id). Then the file is searched and not parsed, which is ten times quicker: for
     /// plain pods, which have nothing here however many attachments there are.

@@ -1,0 +1,139 @@
+//! Checks of this node's own files.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::check::Finding;
+use super::subject::Subject;
+use crate::eip::compare::phase_text;
+use crate::eip::failure::chain;
+use crate::ops::paths::{Loaded, Ours};
+use crate::ops::print::{age, or_dash};
+use crate::state::Store;
+use crate::state::format::{Attachment, Phase};
+
+/// A verb takes a minute at most, and the agent mends what it left within some rounds.
+const ON_ITS_WAY: SignedDuration = SignedDuration::from_mins(10);
+
+pub fn settings(subject: &Subject) -> Finding {
+    let settings = match &subject.settings {
+        Ok(settings) => settings,
+        Err(error) => return Finding::fail(chain(error), "correct the ConfigMap eni-config in kube-system"),
+    };
+    let ours = subject.loaded.as_ref().ok().and_then(|loaded| loaded.as_ref()?.ours.as_ref());
+    match ours {
+        Some(ours) if !ours.unknown_keys.is_empty() => Finding::warn(
+            format!(
+                "the podeip stanza in {} has keys that are unknown and ignored: {}",
+                ours.file.display(),
+                ours.unknown_keys.join(", ")
+            ),
+            "correct their spelling (config, kubeconfig, stateDir, logFile, logLevel) or remove them",
+        ),
+        _ => Finding::pass(settings.path.display().to_string()),
+    }
+}
+
+pub fn feature_switch(subject: &Subject) -> Finding {
+    let settings = match &subject.settings {
+        Ok(settings) => settings,
+        Err(error) => return Finding::skip(chain(error)),
+    };
+    if !settings.enabled {
+        return Finding::fail(
+            "enable_eip_pool is off, so that no pod gets an EIP",
+            "set \"enable_eip_pool\" to \"true\" in the ConfigMap eni-config of kube-system",
+        );
+    }
+    match settings.required_cluster_id() {
+        Ok(_) => Finding::pass("enable_eip_pool is on"),
+        Err(error) => Finding::fail(chain(&error), "set \"cluster_id\" to the cluster's id in the same ConfigMap"),
+    }
+}
+
+pub fn conflist(subject: &Subject) -> Finding {
+    let loaded = match &subject.loaded {
+        Ok(Some(loaded)) => loaded,
+        Ok(None) => {
+            return Finding::fail(
+                "the directory has no network configuration that a runtime could load",
+                "see that the primary plugin writes its configuration, then put the podeip stanza into it",
+            );
+        }
+        Err(error) => return Finding::fail(format!("{error:#}"), "name the runtime's directory with --conf-dir"),
+    };
+    match &loaded.ours {
+        Some(ours) => chained(ours, loaded),
+        None => Finding::fail(
+            format!("{}, which the runtime loads first, has no podeip stanza", loaded.file.display()),
+            "put the podeip stanza into that file, after the primary plugin; cni-conf/ has examples",
+        ),
+    }
+}
+
+fn chained(ours: &Ours, loaded: &Loaded) -> Finding {
+    if ours.place == 0 {
+        return Finding::fail(
+            format!("in {} the podeip stanza stands before every other plugin", loaded.file.display()),
+            "move the podeip stanza behind the primary plugin, which gives the pod its address",
+        );
+    }
+    if !ours.faults.is_empty() {
+        return Finding::fail(
+            format!("the podeip stanza in {}: {}", ours.file.display(), ours.faults.join("; ")),
+            "correct these keys of the stanza, or remove them to use the defaults",
+        );
+    }
+    Finding::pass(format!("plugin {} of {}", ours.place + 1, loaded.file.display()))
+}
+
+pub fn state_file(subject: &Subject) -> Finding {
+    let records = match records(subject) {
+        Ok(records) => records,
+        Err(reason) => {
+            return Finding::fail(
+                reason,
+                "see what the reason advises; `podeip agent` and `podeip gc` set a broken file aside and start anew \
+                 from PodEIPs and tags",
+            );
+        }
+    };
+    let file = subject.paths.state_directory.join("state.json");
+    let mode = fs::metadata(&file).map(|found| found.permissions().mode() & 0o7777);
+    match mode {
+        Ok(mode) if mode & 0o077 != 0 => Finding::warn(
+            format!("others may use {} (mode {mode:04o})", file.display()),
+            format!("run `chmod 0600 {}`", file.display()),
+        ),
+        _ => Finding::pass(format!("attachments: {}", records.len())),
+    }
+}
+
+fn records(subject: &Subject) -> Result<Vec<Attachment>, String> {
+    let store = Store::open(&subject.paths.state_directory);
+    store.and_then(|store| store.inspect()).map_err(|error| chain(&error))
+}
+
+pub fn held_eips(subject: &Subject) -> Finding {
+    let records = match records(subject) {
+        Ok(records) => records,
+        Err(reason) => return Finding::skip(reason),
+    };
+    let waiting: Vec<&Attachment> = records.iter().filter(|record| record.phase != Phase::Bound).collect();
+    let named: Vec<String> = waiting.iter().map(|record| in_words(record)).collect();
+    let old = |record: &&Attachment| Timestamp::now().duration_since(record.updated_at) > ON_ITS_WAY;
+    if waiting.iter().any(old) {
+        return Finding::warn(
+            named.join(", "),
+            "run `podeip gc`, and see that `podeip agent` runs; `podeip show POD` says what is in the way",
+        );
+    }
+    Finding::pass(if named.is_empty() { "every record is Bound".into() } else { named.join(", ") })
+}
+
+fn in_words(record: &Attachment) -> String {
+    let eip = or_dash(record.eip.as_ref().map(|eip| &eip.id));
+    format!("{} {eip} {} for {}", record.pod, phase_text(record.phase, record.published), age(record.updated_at))
+}

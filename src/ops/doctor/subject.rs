@@ -1,0 +1,57 @@
+//! What the checks look at: this node's files, and the clients they lead to.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use crate::deadline::Deadline;
+use crate::eip::failure::Failure;
+use crate::eip::node::{Node, Paths};
+use crate::kube::Kube;
+use crate::ops::cli::PathOptions;
+use crate::ops::paths::{self, Loaded};
+use crate::settings::{Settings, SettingsError};
+
+/// One question of one check. A person waits for it, and a service that needs longer is as good as down.
+const ASK_TIME: Duration = Duration::from_secs(3);
+
+/// This node as the checks see it. What cannot be read is the finding of the check that reads it.
+pub struct Subject {
+    pub paths: Paths,
+    /// What the runtime loads; `None` when its directory has no network configuration.
+    pub loaded: anyhow::Result<Option<Loaded>>,
+    pub settings: Result<Settings, SettingsError>,
+    node: Result<Node, Failure>,
+    kube: OnceLock<Kube>,
+}
+
+impl Subject {
+    /// Reads files and asks nobody.
+    pub fn open(options: &PathOptions) -> Self {
+        let paths = paths::as_far_as_readable(options);
+        Self {
+            loaded: paths::loaded(&options.conf_dir),
+            settings: Settings::read(&paths.settings, |name| std::env::var(name).ok()),
+            node: Node::open(&paths),
+            kube: OnceLock::new(),
+            paths,
+        }
+    }
+
+    pub fn node(&self) -> Result<&Node, Failure> {
+        self.node.as_ref().map_err(Clone::clone)
+    }
+
+    /// One client for all checks, so that its clock has heard of the server.
+    pub fn kube(&self) -> Result<&Kube, Failure> {
+        if let Some(kube) = self.kube.get() {
+            return Ok(kube);
+        }
+        let kube = Kube::from_kubeconfig(&self.paths.kubeconfig)?;
+        Ok(self.kube.get_or_init(|| kube))
+    }
+
+    /// The end of a question that is asked now.
+    pub fn deadline(&self) -> Deadline {
+        Deadline::after(ASK_TIME)
+    }
+}
