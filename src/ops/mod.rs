@@ -5,6 +5,7 @@ mod cli;
 mod doctor;
 mod gc;
 mod identity;
+pub mod install;
 mod list;
 mod named;
 mod paths;

@@ -1,0 +1,6 @@
+//! The parts of an installation on a node.
+
+pub mod kept;
+pub mod mounted;
+mod secret_file;
+pub mod settings;
