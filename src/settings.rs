@@ -47,6 +47,8 @@ pub struct Settings {
     pub kube_client_burst: u32,
     pub coexistence: Coexistence,
     pub late_attach: LateAttach,
+    /// `eip_quota`: how many EIPs the account may have in the region. No API that podeip uses tells it.
+    pub eip_quota: Option<u32>,
     pub endpoints: Endpoints,
     /// The file all this came from, for messages.
     pub path: PathBuf,
@@ -146,6 +148,7 @@ impl Settings {
                 "late_attach",
                 &[("event", LateAttach::Event), ("attach", LateAttach::Attach), ("off", LateAttach::Off)],
             )?,
+            eip_quota: keys.value("eip_quota").map(|_| keys.whole("eip_quota", 0, 1)).transpose()?,
             endpoints: endpoints(&keys, variable)?,
             path: path.to_owned(),
         })

@@ -77,6 +77,7 @@ fn an_empty_file_has_the_defaults() {
         kube_client_burst: 10,
         coexistence: Coexistence::Refuse,
         late_attach: LateAttach::Event,
+        eip_quota: None,
         endpoints: Endpoints::default(),
         path: PATH.into(),
     };
@@ -101,6 +102,14 @@ fn switches_are_bools_or_texts() {
         "the settings in /etc/podeip/eni_conf: key \"allow_eip_rob\" must be true or false, not \"yes\""
     );
     assert!(refused(json!({ "enable_rrsa": 1 })).contains("\"enable_rrsa\""));
+}
+
+#[test]
+fn a_quota_may_be_unknown() {
+    for (given, quota) in [(json!(null), None), (json!(""), None), (json!(300), Some(300)), (json!("300"), Some(300))] {
+        assert_eq!(parse(json!({ "eip_quota": given })).unwrap().eip_quota, quota);
+    }
+    assert!(refused(json!({ "eip_quota": 0 })).ends_with("\"eip_quota\" must be a whole number from 1 on, not 0"));
 }
 
 #[test]

@@ -55,6 +55,8 @@ pub struct SweepGauges {
     pub leaked_oldest_seconds: f64,
     /// All EIPs of the account in the region, which its quota counts; `None` while unknown.
     pub account_eips: Option<usize>,
+    /// `eip_quota` of the settings.
+    pub eip_quota: Option<u32>,
     pub last_success: Timestamp,
     /// PodEIPs of the cluster.
     pub podeips: usize,
@@ -204,6 +206,9 @@ fn encode_sweep(encoder: &mut DescriptorEncoder, sweep: &SweepGauges) -> fmt::Re
     gauge(encoder, "leaked_eip_oldest_seconds", "How long the oldest of them has been unclaimed", oldest)?;
     if let Some(count) = sweep.account_eips {
         gauge(encoder, "account_eips", "EIPs of the account in this region: the quota that is used", count)?;
+    }
+    if let Some(quota) = sweep.eip_quota {
+        gauge(encoder, "eip_quota", "EIPs that the account may have in this region, by eip_quota of eni_conf", quota)?;
     }
     gauge(encoder, "podeips", "PodEIP objects of the cluster", sweep.podeips)?;
     let ended = sweep.last_success.as_second();

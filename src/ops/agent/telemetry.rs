@@ -117,6 +117,7 @@ impl Telemetry {
             leaked: report.unclaimed,
             leaked_oldest_seconds: report.unclaimed_longest.as_secs_f64(),
             account_eips: report.account_eips,
+            eip_quota: node.settings.eip_quota,
             last_success: kube.now(),
             podeips: report.pod_eips,
             seconds: took.as_secs_f64(),

@@ -23,6 +23,7 @@ fn sweep() -> SweepGauges {
         leaked: 2,
         leaked_oldest_seconds: 90.5,
         account_eips: Some(17),
+        eip_quota: Some(20),
         last_success: "2026-11-22T14:55:00Z".parse().unwrap(),
         podeips: 12,
         seconds: 0.75,
@@ -142,6 +143,7 @@ fn only_the_leader_tells_of_the_cluster() {
             "podeip_leaked_eips 2",
             "podeip_leaked_eip_oldest_seconds 90.5",
             "podeip_account_eips 17",
+            "podeip_eip_quota 20",
             "podeip_podeips 12",
             "podeip_last_sweep_timestamp_seconds 1795359300",
             "podeip_last_sweep_duration_seconds 0.75",
@@ -149,8 +151,9 @@ fn only_the_leader_tells_of_the_cluster() {
     );
     metrics.set_sweep_leader(true);
     assert_lines(&metrics, &["podeip_leaked_eips 2"]);
-    metrics.set_sweep(SweepGauges { account_eips: None, ..sweep() });
+    metrics.set_sweep(SweepGauges { account_eips: None, eip_quota: None, ..sweep() });
     assert_absent(&metrics, "account_eips");
+    assert_absent(&metrics, "eip_quota");
     metrics.set_sweep_leader(false);
     assert_lines(&metrics, &["podeip_sweep_leader 0"]);
     assert_absent(&metrics, "leaked");
