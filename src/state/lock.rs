@@ -6,7 +6,7 @@
 //! a lock alive after its parent's death, so nothing may fork like that while it holds one.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -35,7 +35,7 @@ pub struct PodLock(FileLock);
 /// Says to every podeip process of the node that an agent is alive. Held until dropped or dead.
 #[must_use = "the agent counts as dead as soon as this is dropped"]
 #[derive(Debug)]
-pub struct AgentLock(#[expect(dead_code, reason = "kept for the lock alone")] FileLock);
+pub struct AgentLock(FileLock);
 
 impl FileLock {
     /// Waits for the lock until `deadline`; a free lock is taken even after it.
@@ -111,8 +111,14 @@ impl Drop for PodLock {
 
 impl AgentLock {
     /// Waits even for a lock that no agent holds, because [`is_held`] takes it for a moment.
+    /// The file then says which version holds it. One that cannot be written holds all the same.
     pub(super) fn wait(path: &Path, deadline: Deadline) -> Result<Self, StateError> {
-        FileLock::wait(path, deadline).map(Self)
+        let mut lock = FileLock::wait(path, deadline).map(Self)?;
+        let file = &mut lock.0.file;
+        if let Err(error) = file.set_len(0).and_then(|()| file.write_all(env!("CARGO_PKG_VERSION").as_bytes())) {
+            log::warn!("cannot note the agent's version in {}: {error}", path.display());
+        }
+        Ok(lock)
     }
 }
 

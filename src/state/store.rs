@@ -199,6 +199,14 @@ impl Store {
         lock::is_held(&self.path(AGENT_LOCK))
     }
 
+    /// The version of the agent that lives on this node; empty when it does not say, as older ones do
+    /// not. `None`: no agent lives.
+    pub fn agent_version(&self) -> Option<String> {
+        let path = self.path(AGENT_LOCK);
+        let said = lock::is_held(&path).then(|| directory::read_regular(&path).ok().flatten().unwrap_or_default())?;
+        Some(String::from_utf8_lossy(&said).into_owned())
+    }
+
     pub fn rival_note(&self) -> RivalNote {
         RivalNote::new(self.path(RIVAL_NOTE))
     }

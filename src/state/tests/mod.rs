@@ -445,7 +445,10 @@ fn an_agent_is_alive_as_long_as_its_process() {
     });
     kill(child);
     assert!(!store.agent_alive());
+    assert_eq!(store.agent_version(), None, "what a dead one has written does not count");
+    fs::write(store.directory().join("agent.lock"), "a version with a very long name").unwrap();
     let _mine = store.lock_agent(soon()).unwrap();
+    assert_eq!(store.agent_version().as_deref(), Some(env!("CARGO_PKG_VERSION")));
     assert!(store.agent_alive(), "whoever holds it, even in this process");
 }
 
