@@ -5,6 +5,7 @@
 //! patches are fenced by UID or resourceVersion, and deletions by both. So every call is
 //! repeated until the deadline when the API server did not answer or said that it could not.
 
+mod access;
 mod client;
 mod clock;
 mod error;

@@ -50,6 +50,7 @@ pub enum Resource {
     PodEips,
     PodEipStatus,
     Leases,
+    AccessReviews,
 }
 
 impl Resource {
@@ -59,6 +60,7 @@ impl Resource {
             Resource::Pods | Resource::PodStatus | Resource::Events => "",
             Resource::PodEips | Resource::PodEipStatus => "alibabacloud.com",
             Resource::Leases => "coordination.k8s.io",
+            Resource::AccessReviews => "authorization.k8s.io",
         }
     }
 
@@ -72,6 +74,7 @@ impl Resource {
             Resource::Pods | Resource::PodStatus | Resource::Events => "/api/v1",
             Resource::PodEips | Resource::PodEipStatus => "/apis/alibabacloud.com/v1beta1",
             Resource::Leases => "/apis/coordination.k8s.io/v1",
+            Resource::AccessReviews => "/apis/authorization.k8s.io/v1",
         }
     }
 }
@@ -85,6 +88,7 @@ impl fmt::Display for Resource {
             Resource::PodEips => "podeips",
             Resource::PodEipStatus => "podeips/status",
             Resource::Leases => "leases",
+            Resource::AccessReviews => "selfsubjectaccessreviews",
         })
     }
 }
