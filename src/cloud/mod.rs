@@ -12,6 +12,7 @@ mod ecs;
 mod eip;
 mod error;
 mod metadata;
+mod permission;
 mod retry;
 mod rpc;
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub use ecs::Eni;
 pub use eip::{Allocated, Allocation, Eip, EipChange, EipFilter, EipStatus};
 pub use error::CloudError;
 pub use metadata::MetadataEni;
+pub use permission::Trial;
 pub use sts::CallerIdentity;
 
 pub use crate::settings::{AccessKey, Endpoints};

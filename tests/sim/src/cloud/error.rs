@@ -24,6 +24,11 @@ impl ApiError {
         Self::new(404, code, message)
     }
 
+    /// What a call with `DryRun` is answered that would have been carried out.
+    pub fn dry_run() -> Self {
+        Self::bad("DryRunOperation", "Request validation has been passed with DryRun flag set.")
+    }
+
     pub fn missing(parameter: &str) -> Self {
         let message = format!(
             "The input parameter \"{parameter}\" that is mandatory for processing this request is not supplied."

@@ -37,6 +37,9 @@ pub(crate) fn add(state: &mut State, now: Timestamp, call: &Rpc) -> ApiResult<Va
     if members(state, &package.id) >= state.settings.eips_per_package {
         return Err(ApiError::bad("IpInstanceId.QuotaExceeded", "The bandwidth package is full."));
     }
+    if call.flag("DryRun")? {
+        return Err(ApiError::dry_run());
+    }
     let delay = state.settings.package_delay;
     state.eips[at].begin(now, delay, Turn::Joined(package.id));
     Ok(json!({}))
@@ -51,6 +54,9 @@ pub(crate) fn remove(state: &mut State, now: Timestamp, call: &Rpc) -> ApiResult
         return Err(ApiError::bad("OperationUnsupported.IpNotInCbwp", message));
     }
     state.eips[at].unlocked()?;
+    if call.flag("DryRun")? {
+        return Err(ApiError::dry_run());
+    }
     let delay = state.settings.package_delay;
     state.eips[at].begin(now, delay, Turn::Left);
     Ok(json!({}))

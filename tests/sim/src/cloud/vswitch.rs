@@ -25,7 +25,7 @@ pub(crate) fn describe(state: &State, call: &Rpc) -> ApiResult<Value> {
     let from = usize::try_from((number - 1).saturating_mul(size)).unwrap_or(usize::MAX);
     let shown: Vec<&Value> = found.iter().skip(from).take(usize::try_from(size).unwrap_or(0)).collect();
     if call.flag("DryRun")? {
-        return Err(ApiError::bad("DryRunOperation", "Request validation has been passed with DryRun flag set."));
+        return Err(ApiError::dry_run());
     }
     Ok(json!({"PageNumber": number, "PageSize": size, "TotalCount": found.len(), "VSwitches": {"VSwitch": shown}}))
 }

@@ -22,7 +22,7 @@ pub(crate) fn describe(state: &State, now: Timestamp, call: &Rpc) -> ApiResult<V
     let filter = Filter::of(call)?;
     let (number, size) = page(call)?;
     if call.flag("DryRun")? {
-        return Err(ApiError::bad("DryRunOperation", "Request validation has been passed with DryRun flag set."));
+        return Err(ApiError::dry_run());
     }
     let seen = state.eips.iter().filter_map(|eip| Some((eip, eip.visible(now, &state.settings)?)));
     let found: Vec<(&Eip, &Facts)> = seen.filter(|(eip, facts)| filter.takes(eip, facts)).collect();

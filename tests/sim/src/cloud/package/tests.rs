@@ -64,3 +64,20 @@ fn what_cannot_join() {
     let gone = [("RegionId", "cn-hangzhou"), ("BandwidthPackageId", defaults::PACKAGE), ("IpInstanceId", "eip-none")];
     assert_eq!(code(call(&cloud, "AddCommonBandwidthPackageIp", &gone)), "InvalidIpInstanceId.NotFound");
 }
+
+#[test]
+fn a_dry_run_is_judged_as_the_call_and_changes_nothing() {
+    let cloud = CloudSim::new(Clock::default());
+    let eip = cloud.create_user_eip(UserEip::default());
+    let tried = |action: &str, eip: &str| {
+        let region = ("RegionId", "cn-hangzhou");
+        let pair = [("BandwidthPackageId", defaults::PACKAGE), ("IpInstanceId", eip), ("DryRun", "true")];
+        code(call(&cloud, action, &[&[region], &pair[..]].concat()))
+    };
+    let (add, remove) = ("AddCommonBandwidthPackageIp", "RemoveCommonBandwidthPackageIp");
+    for _ in 0..2 {
+        assert_eq!(tried(add, &eip), "DryRunOperation");
+        assert_eq!(tried(remove, &eip), "OperationUnsupported.IpNotInCbwp");
+        assert_eq!(tried(add, "eip-none"), "InvalidIpInstanceId.NotFound");
+    }
+}
