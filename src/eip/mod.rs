@@ -14,6 +14,7 @@ pub mod compare;
 pub mod conclude;
 pub mod contest;
 pub mod detach;
+pub mod egress;
 pub mod failure;
 pub mod guard;
 pub mod journal;

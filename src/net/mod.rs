@@ -3,6 +3,7 @@
 //! Nothing here changes the network. The kernel is asked on a thread of its own: entering a
 //! namespace moves a whole thread, and a thread that hangs in the kernel can be left behind.
 
+pub mod conntrack;
 mod error;
 mod interface;
 mod netlink;
@@ -14,7 +15,7 @@ use std::fmt;
 pub use error::NetError;
 pub use interface::{NetnsInterface, interface_in};
 pub use netns::{netns_exists, own_netns};
-pub use route::{RuleLookup, interface_by_policy_rule};
+pub use route::{RuleLookup, default_device_in, interface_by_policy_rule, interface_by_routing};
 
 /// An Ethernet hardware address. Prints in lower case with colons, as instance metadata does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -6,19 +6,26 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteNextHopFlags, RouteType};
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 
-use super::netlink::{Kernel, ask};
-use super::{Mac, NetError};
+use super::netlink::{Entrance, Kernel, ask};
+use super::{Mac, NetError, netns};
 
 /// The kernel goes on with its list of rules by position. When a rule in front goes meanwhile, it
 /// leaves out another one, and does not mark the dump as interrupted: with 1500 rules and a busy
 /// writer two of three dumps lacked one. So one reading does not prove that there is no rule.
 const RULE_READINGS: u32 = 3;
+
+/// The table, and the priority of the rule that leads everybody into it whom no other rule led away.
+const MAIN: (u32, u32) = (254, 32766);
+
+/// Completes "cannot …".
+const READING: &str = "read the host's policy rules and routes";
 
 /// What the host's policy rules say about a private IP.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +36,7 @@ pub struct RuleLookup {
     pub looked_at: Vec<String>,
 }
 
-/// A rule `from <ip>`.
+/// A rule `from <ip>`, or `from all` with the unspecified address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Rule {
     priority: u32,
@@ -56,26 +63,58 @@ struct Way {
 /// # Errors
 /// [`NetError`] when the kernel could not be asked, [`NetError::TimedOut`] after a few seconds.
 pub fn interface_by_policy_rule(private_ip: Ipv4Addr) -> Result<RuleLookup, NetError> {
-    ask("read the host's policy rules and routes", None, async move |kernel: &Kernel| {
-        let mut request = RuleMessage::default();
-        request.header.family = AddressFamily::Inet;
-        let request = RouteNetlinkMessage::GetRule(request);
-        let read = async || kernel.dump(request.clone(), |answer| Rule::of(private_ip, answer)).await;
-        let mut rules = until_found(read).await?;
-        // Stable: rules of one priority apply in the order in which they were added.
-        rules.sort_by_key(|rule| rule.priority);
-        let mut looked_at = Vec::new();
-        for rule in &rules {
-            let mac = follow(kernel, rule, &mut looked_at).await?;
-            if mac.is_some() {
-                return Ok(RuleLookup { mac, looked_at });
-            }
+    ask(READING, None, async move |kernel: &Kernel| by_rules(kernel, private_ip).await)
+}
+
+/// Where the host routes what comes from `private_ip`: as [`interface_by_policy_rule`], and where no
+/// rule decides, by the main table.
+///
+/// # Errors
+/// As [`interface_by_policy_rule`].
+pub fn interface_by_routing(private_ip: Ipv4Addr) -> Result<RuleLookup, NetError> {
+    ask(READING, None, async move |kernel: &Kernel| {
+        let mut found = by_rules(kernel, private_ip).await?;
+        if found.mac.is_none() {
+            found.mac = follow(kernel, &Rule::for_everybody(), &mut found.looked_at).await?;
         }
-        if rules.is_empty() {
-            looked_at.push(format!("no rule from {private_ip}"));
-        }
-        Ok(RuleLookup { mac: None, looked_at })
+        Ok(found)
     })
+}
+
+/// The device of the default route of the namespace at `netns`; `None` without such a route.
+///
+/// # Errors
+/// [`NetError::NetnsGone`] when there is no namespace; the others as [`interface_by_policy_rule`].
+pub fn default_device_in(netns: &Path) -> Result<Option<String>, NetError> {
+    let entrance = Entrance { path: netns.to_owned(), namespace: netns::open(netns)? };
+    ask("read the routes of a pod", Some(entrance), async move |kernel: &Kernel| {
+        let ways = ways_in(kernel, MAIN.0, Ipv4Addr::UNSPECIFIED).await?;
+        match ways.into_iter().find(|way| way.prefix == 0) {
+            Some(way) => Ok(kernel.link_by_index(way.index).await?.map(|link| link.name)),
+            None => Ok(None),
+        }
+    })
+}
+
+async fn by_rules(kernel: &Kernel, private_ip: Ipv4Addr) -> Result<RuleLookup, NetError> {
+    let mut request = RuleMessage::default();
+    request.header.family = AddressFamily::Inet;
+    let request = RouteNetlinkMessage::GetRule(request);
+    let read = async || kernel.dump(request.clone(), |answer| Rule::of(private_ip, answer)).await;
+    let mut rules = until_found(read).await?;
+    // Stable: rules of one priority apply in the order in which they were added.
+    rules.sort_by_key(|rule| rule.priority);
+    let mut looked_at = Vec::new();
+    for rule in &rules {
+        let mac = follow(kernel, rule, &mut looked_at).await?;
+        if mac.is_some() {
+            return Ok(RuleLookup { mac, looked_at });
+        }
+    }
+    if rules.is_empty() {
+        looked_at.push(format!("no rule from {private_ip}"));
+    }
+    Ok(RuleLookup { mac: None, looked_at })
 }
 
 /// What `read` finds, read again while that is nothing.
@@ -100,9 +139,7 @@ async fn follow(kernel: &Kernel, rule: &Rule, looked_at: &mut Vec<String>) -> Re
         looked_at.push(format!("{rule}, which is for some packets only ({})", rule.narrowed_by.join(", ")));
         return Ok(None);
     }
-    let mut ways = kernel.dump(route_request(table), |answer| ways_of(table, rule.from, answer)).await?.concat();
-    // The default route first, then the widest; among equals the one the kernel prefers.
-    ways.sort_by_key(|way| (way.prefix, way.metric));
+    let ways = ways_in(kernel, table, rule.from).await?;
     if ways.is_empty() {
         looked_at.push(format!("{rule} -> no route in table {table}"));
     }
@@ -122,6 +159,14 @@ async fn follow(kernel: &Kernel, rule: &Rule, looked_at: &mut Vec<String>) -> Re
     Ok(None)
 }
 
+/// The ways out of `table`: the default route first, then the widest; among equals the one the
+/// kernel prefers.
+async fn ways_in(kernel: &Kernel, table: u32, to_pod: Ipv4Addr) -> Result<Vec<Way>, NetError> {
+    let mut ways = kernel.dump(route_request(table), |answer| ways_of(table, to_pod, answer)).await?.concat();
+    ways.sort_by_key(|way| (way.prefix, way.metric));
+    Ok(ways)
+}
+
 fn route_request(table: u32) -> RouteNetlinkMessage {
     let mut request = RouteMessage::default();
     request.header.address_family = AddressFamily::Inet;
@@ -130,6 +175,12 @@ fn route_request(table: u32) -> RouteNetlinkMessage {
 }
 
 impl Rule {
+    /// The rule of every host that comes after all others.
+    fn for_everybody() -> Self {
+        let (table, priority) = MAIN;
+        Self { priority, from: Ipv4Addr::UNSPECIFIED, iif: None, table: Some(table), narrowed_by: Vec::new() }
+    }
+
     /// The rule in one message of a dump, if it is for packets from exactly `ip`.
     fn of(ip: Ipv4Addr, answer: RouteNetlinkMessage) -> Option<Self> {
         let RouteNetlinkMessage::NewRule(message) = answer else { return None };
@@ -200,7 +251,12 @@ fn ways_of(table: u32, to_pod: Ipv4Addr, answer: RouteNetlinkMessage) -> Option<
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "rule {} from {}", self.priority, self.from)?;
+        write!(f, "rule {} from ", self.priority)?;
+        if self.from.is_unspecified() {
+            f.write_str("all")?
+        } else {
+            self.from.fmt(f)?
+        }
         if let Some(iif) = &self.iif {
             write!(f, " iif {iif}")?;
         }
