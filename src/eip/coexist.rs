@@ -18,9 +18,18 @@ pub fn refuse_beside_rival(node: &Node, pod: &PodRef) -> Result<(), Failure> {
     }
 }
 
-fn refusal(pod: &PodRef, Rival { who, how, since }: &Rival) -> Failure {
-    let message =
-        format!("no EIP is allocated for pod {pod}: {who} allocates EIPs in this cluster too ({how}, since {since})");
+fn refusal(pod: &PodRef, rival: &Rival) -> Failure {
+    let message = format!("no EIP is allocated for pod {pod}: {}", told(rival));
+    Failure::new(Kind::Configuration, message).hinting(remedy(rival))
+}
+
+/// That it is active, as people are told.
+pub fn told(Rival { who, how, since }: &Rival) -> String {
+    format!("{who} allocates EIPs in this cluster too ({how}, since {since})")
+}
+
+/// What the operator can do about it.
+pub fn remedy(Rival { who, .. }: &Rival) -> String {
     let switch_off = match who {
         RivalSystem::AckExtend => "switch off the EIP feature of ack-extend-network-controller",
         RivalSystem::Terway => {
@@ -28,8 +37,8 @@ fn refusal(pod: &PodRef, Rival { who, how, since }: &Rival) -> Failure {
              ConfigMap kube-system/podeip"
         }
     };
-    Failure::new(Kind::Configuration, message).hinting(format!(
+    format!(
         "{switch_off}; the agent's next round then clears this; or set \"coexistence\" to \"ignore\" if {who} does not \
          serve the pods that podeip serves"
-    ))
+    )
 }

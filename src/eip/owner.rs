@@ -1,13 +1,14 @@
 //! Whose an EIP is: the owner tags it carries and the token that allocates it only once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sha1::{Digest, Sha1};
 
-use crate::cloud::{Allocation, Cloud, Eip};
+use crate::cloud::{Allocation, Cloud, Eip, EipStatus};
 use crate::deadline::Deadline;
-use crate::names::{ClientToken, EipKind, PodRef, PodUid};
+use crate::kube::PodEip;
+use crate::names::{ClientToken, EipId, EipKind, PodRef, PodUid};
 use crate::state::format::Attachment;
 
 pub const TAG_CLUSTER: &str = "podeip-cluster";
@@ -35,6 +36,14 @@ pub fn is_ours(eip: &Eip, cluster: &str) -> bool {
 /// Whether `eip` was allocated by podeip for this pod instance.
 pub fn belongs_to(eip: &Eip, cluster: &str, uid: &PodUid) -> bool {
     is_ours(eip, cluster) && eip.tags.get(TAG_UID).is_some_and(|owner| owner == uid.as_str())
+}
+
+/// Those that podeip allocated in this cluster and that neither a PodEIP nor a record names.
+pub fn unclaimed<'e>(eips: &'e [Eip], cluster: &str, pod_eips: &[PodEip], records: &[Attachment]) -> Vec<&'e Eip> {
+    let mut named: BTreeSet<&EipId> = pod_eips.iter().map(|it| &it.spec.allocation_id).collect();
+    named.extend(records.iter().filter_map(|record| record.eip.as_ref()).map(|eip| &eip.id));
+    let loose = |eip: &&Eip| is_ours(eip, cluster) && !named.contains(&eip.id) && eip.status != EipStatus::Releasing;
+    eips.iter().filter(loose).collect()
 }
 
 /// The token of one allocation: the same for every repeat of the same generation, on any node and

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::cloud::{Eip, EipFilter, EipStatus};
+use crate::cloud::{Eip, EipFilter};
 use crate::deadline::Deadline;
 use crate::eip::at_once;
 use crate::eip::failure::Failure;
@@ -27,6 +27,8 @@ use crate::eip::node::Node;
 use crate::eip::owner;
 use crate::kube::{Pod, PodEip};
 use crate::names::{EipId, PodUid};
+
+pub use lease::NAME as LEASE;
 
 use judge::{Verdict, judge};
 use lease::{Asked, Hold};
@@ -192,7 +194,7 @@ impl<'a> Sweeper<'a> {
         let now = kube.now();
         let fresh = self.node.settings.gc_period * 2 + ROUND_TIME;
         let suspects: Vec<&PodEip> = pod_eips.iter().filter(|it| judge::is_suspect(it, now, fresh)).collect();
-        let loose = self.loose(&eips, &pod_eips, cluster)?;
+        let loose = owner::unclaimed(&eips, cluster, &pod_eips, &self.node.store.attachments()?);
         let pods = Looked::ask(self.node, &suspects, &loose, listing())?;
         hold.keep(deadline)?;
 
@@ -208,16 +210,6 @@ impl<'a> Sweeper<'a> {
         hold.note_unclaimed(&unclaimed.since, deadline)?;
         report.findings.extend(self.release_orphans(hold, &unclaimed, &noted, deadline)?);
         Ok(report)
-    }
-
-    /// Our EIPs that neither a PodEIP nor a record of this node names.
-    fn loose<'e>(&self, eips: &'e [Eip], pod_eips: &[PodEip], cluster: &str) -> Result<Vec<&'e Eip>, Failure> {
-        let records = self.node.store.attachments()?;
-        let mut named: BTreeSet<&EipId> = pod_eips.iter().map(|it| &it.spec.allocation_id).collect();
-        named.extend(records.iter().filter_map(|record| record.eip.as_ref()).map(|eip| &eip.id));
-        let loose =
-            |eip: &&Eip| owner::is_ours(eip, cluster) && !named.contains(&eip.id) && eip.status != EipStatus::Releasing;
-        Ok(eips.iter().filter(loose).collect())
     }
 
     fn judge_all(
