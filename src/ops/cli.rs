@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::named::Named;
@@ -49,11 +49,14 @@ enum Command {
     /// Exit code 1 when a check failed.
     Doctor {
         /// The checks to run, with those that they need [default: all]
-        #[arg(value_name = "CHECK", value_parser = PossibleValuesParser::new(doctor::names()))]
+        #[arg(value_name = "CHECK", value_parser = PossibleValuesParser::new(check_names()))]
         checks: Vec<String>,
         /// How to print what was found
         #[arg(short, long, value_enum, default_value_t)]
         output: DoctorOutput,
+        /// Where the runtime looks for plugins
+        #[arg(long, value_name = "DIR", default_value = "/opt/cni/bin")]
+        bin_dir: PathBuf,
         #[command(flatten)]
         options: PathOptions,
     },
@@ -70,6 +73,10 @@ enum Command {
     /// NODE_NAME is the node's name in the cluster (the host's name if unset), POD_NAMESPACE the
     /// namespace of the Lease (kube-system if unset).
     Agent(agent::AgentOptions),
+}
+
+fn check_names() -> impl Iterator<Item = PossibleValue> {
+    doctor::names().map(|(name, looks_at)| PossibleValue::new(name).help(looks_at))
 }
 
 /// How `podeip doctor` prints.
@@ -130,7 +137,7 @@ pub fn run() -> ExitCode {
     let outcome = match cli.command {
         Command::List { output, options } => list::run(output, &options),
         Command::Show { named, output, options } => show::run(&named, output, &options),
-        Command::Doctor { checks, output, options } => doctor::run(&checks, output, &options),
+        Command::Doctor { checks, output, bin_dir, options } => doctor::run(&checks, output, &bin_dir, &options),
         Command::Gc { dry_run, options } => gc::run(dry_run, &options),
         Command::Agent(options) => agent::run(&options),
     };

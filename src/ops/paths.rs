@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::cli::PathOptions;
 use crate::cni::error::CniError;
-use crate::cni::stanza::{Keys, PLUGIN_TYPE, Reading, Stanza, unknown_keys};
+use crate::cni::stanza::{Keys, PLUGIN_TYPE, POD_ANNOTATIONS, Reading, Stanza, unknown_keys};
 use crate::eip::node::Paths;
 
 /// What runtimes take for network configuration.
@@ -30,7 +30,7 @@ pub fn resolve(options: &PathOptions) -> anyhow::Result<Paths> {
             state_directory: state_dir.clone(),
         });
     }
-    let stanza = stanza_in(&options.conf_dir, Reading::strict)?;
+    let stanza = stanza_in(&options.conf_dir, Reading::strict, &mut complain)?;
     Ok(Paths {
         settings: options.config.clone().unwrap_or(stanza.config),
         kubeconfig: options.kubeconfig.clone().unwrap_or(stanza.kubeconfig),
@@ -45,13 +45,19 @@ pub fn resolve(options: &PathOptions) -> anyhow::Result<Paths> {
 pub fn state_directory(options: &PathOptions) -> anyhow::Result<PathBuf> {
     match &options.state_dir {
         Some(directory) => Ok(directory.clone()),
-        None => Ok(stanza_in(&options.conf_dir, Reading::for_state)?.state_dir),
+        None => Ok(stanza_in(&options.conf_dir, Reading::for_state, &mut complain)?.state_dir),
     }
 }
 
-/// All paths, for a command that says what is wrong: defaults stand in for what cannot be read.
+/// What is ignored may have been meant.
+fn complain(oddity: String) {
+    log::warn!("{oddity}");
+}
+
+/// All paths, for a command that says what is wrong: defaults stand in for what cannot be read, and
+/// [`loaded`] says what was ignored.
 pub fn as_far_as_readable(options: &PathOptions) -> Paths {
-    let stanza = stanza_in(&options.conf_dir, |reading| Ok(reading.stanza)).unwrap_or_default();
+    let stanza = stanza_in(&options.conf_dir, |reading| Ok(reading.stanza), &mut drop).unwrap_or_default();
     Paths {
         settings: options.config.clone().unwrap_or(stanza.config),
         kubeconfig: options.kubeconfig.clone().unwrap_or(stanza.kubeconfig),
@@ -64,6 +70,8 @@ pub fn as_far_as_readable(options: &PathOptions) -> Paths {
 pub struct Loaded {
     pub file: PathBuf,
     pub ours: Option<Ours>,
+    /// Files before it that runtimes cannot use, each with its reason.
+    pub skipped: Vec<String>,
 }
 
 /// Our stanza in it.
@@ -75,6 +83,8 @@ pub struct Ours {
     pub place: usize,
     pub faults: Vec<String>,
     pub unknown_keys: Vec<String>,
+    /// Whether the runtime is asked to pass the pod's annotations.
+    pub wants_annotations: bool,
 }
 
 /// What a runtime loads from `directory`.
@@ -82,20 +92,21 @@ pub struct Ours {
 /// # Errors
 /// A directory that cannot be read.
 pub fn loaded(directory: &Path) -> anyhow::Result<Option<Loaded>> {
+    let mut skipped = Vec::new();
     for file in files_in(directory, &RUNTIMES_EXTENSIONS)? {
-        let Some(content) = read_json(&file) else { continue };
+        let Some(content) = read_json(&file, &mut |oddity| skipped.push(oddity)) else { continue };
         let inlined = content.get("plugins").and_then(Value::as_array);
         let is_list = file.extension().is_some_and(|found| found == "conflist");
         if is_list && inlined.is_some_and(|plugins| !plugins.is_empty()) {
-            let ours = match stanza_of(directory, file.clone(), &content)? {
+            let ours = match stanza_of(directory, file.clone(), &content, &mut drop)? {
                 Some((path, stanza)) => Some(ours(path, &stanza, inlined.map_or(&[], Vec::as_slice))?),
                 None => None,
             };
-            return Ok(Some(Loaded { file, ours }));
+            return Ok(Some(Loaded { file, ours, skipped }));
         }
         if !is_list && content.get("type").is_some_and(Value::is_string) {
             let ours = if is_ours(&content) { Some(ours(file.clone(), &content, &[])?) } else { None };
-            return Ok(Some(Loaded { file, ours }));
+            return Ok(Some(Loaded { file, ours, skipped }));
         }
     }
     Ok(None)
@@ -110,19 +121,24 @@ fn ours(file: PathBuf, stanza: &Value, inlined: &[Value]) -> anyhow::Result<Ours
         place: inlined.iter().take_while(|plugin| !is_ours(plugin)).count(),
         faults: Reading::of(&keys).faults.iter().map(ToString::to_string).collect(),
         unknown_keys: unknown_keys(&keys).into_iter().map(str::to_owned).collect(),
+        wants_annotations: stanza["capabilities"][POD_ANNOTATIONS] == true,
     })
 }
 
 /// Our stanza in the first list that has one, in the order in which runtimes read the directory;
-/// the defaults when there is none.
-fn stanza_in(directory: &Path, accept: impl Fn(Reading) -> Result<Stanza, CniError>) -> anyhow::Result<Stanza> {
+/// the defaults when there is none. `complain` hears what is ignored.
+fn stanza_in(
+    directory: &Path,
+    accept: impl Fn(Reading) -> Result<Stanza, CniError>,
+    complain: &mut impl FnMut(String),
+) -> anyhow::Result<Stanza> {
     for list_path in files_in(directory, &["conflist"])? {
-        let Some(list) = read_json(&list_path) else { continue };
-        let Some((path, ours)) = stanza_of(directory, list_path, &list)? else { continue };
+        let Some(list) = read_json(&list_path, complain) else { continue };
+        let Some((path, ours)) = stanza_of(directory, list_path, &list, complain)? else { continue };
         let ours = ours.to_string();
         let keys = Keys::new(ours.as_bytes())?;
         for key in unknown_keys(&keys) {
-            log::warn!("{}: the podeip stanza's key \"{key}\" is unknown and ignored", path.display());
+            complain(format!("{}: the podeip stanza's key \"{key}\" is unknown and ignored", path.display()));
         }
         return accept(Reading::of(&keys)).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()));
     }
@@ -131,7 +147,12 @@ fn stanza_in(directory: &Path, accept: impl Fn(Reading) -> Result<Stanza, CniErr
 
 /// Our stanza in `list`, or in the folder beside it that libcni 1.3 and newer append to it (CNI 1.1,
 /// `loadOnlyInlinedPlugins`), and the file it is in.
-fn stanza_of(directory: &Path, list_path: PathBuf, list: &Value) -> anyhow::Result<Option<(PathBuf, Value)>> {
+fn stanza_of(
+    directory: &Path,
+    list_path: PathBuf,
+    list: &Value,
+    complain: &mut impl FnMut(String),
+) -> anyhow::Result<Option<(PathBuf, Value)>> {
     let inlined = list.get("plugins").and_then(Value::as_array);
     if let Some(ours) = inlined.and_then(|plugins| plugins.iter().find(|plugin| is_ours(plugin))) {
         return Ok(Some((list_path, ours.clone())));
@@ -141,7 +162,7 @@ fn stanza_of(directory: &Path, list_path: PathBuf, list: &Value) -> anyhow::Resu
     let Some(name) = name.filter(|_| !inlined_only) else { return Ok(None) };
     let dropped_in = files_in(&directory.join(name), &["conf"])?.into_iter();
     Ok(dropped_in
-        .filter_map(|path| Some((read_json(&path)?, path)))
+        .filter_map(|path| Some((read_json(&path, complain)?, path)))
         .find_map(|(plugin, path)| is_ours(&plugin).then_some((path, plugin))))
 }
 
@@ -170,8 +191,8 @@ fn files_in(directory: &Path, extensions: &[&str]) -> anyhow::Result<Vec<PathBuf
 }
 
 /// A file that cannot be read is skipped, as runtimes do; it may have been ours, so it is named.
-fn read_json(path: &Path) -> Option<Value> {
-    let text = fs::read(path).inspect_err(|error| log::warn!("{} is skipped: {error}", path.display())).ok()?;
-    let json = serde_json::from_slice(&text);
-    json.inspect_err(|error| log::warn!("{} is skipped, because it is not JSON: {error}", path.display())).ok()
+fn read_json(path: &Path, complain: &mut impl FnMut(String)) -> Option<Value> {
+    let mut skipped = |why: String| complain(format!("{} is skipped{why}", path.display()));
+    let text = fs::read(path).inspect_err(|error| skipped(format!(": {error}"))).ok()?;
+    serde_json::from_slice(&text).inspect_err(|error| skipped(format!(", because it is not JSON: {error}"))).ok()
 }

@@ -1,5 +1,6 @@
 //! The operator's commands: what they print, where they look, and what they answer to a wrong call.
 
+mod doctor;
 mod gc;
 mod show;
 

@@ -64,15 +64,18 @@ pub struct Check {
     pub run: fn(&Subject) -> Finding,
 }
 
-/// Runs `asked` of `table`, and what they need; those that need nothing of each other at once. The
-/// findings stand in the order of the table.
+/// Runs `asked` of `table`, and what they need; at once, as far as none needs another. The findings
+/// stand in the order of the table.
 pub fn run<'c>(table: &'c [Check], asked: &[String], subject: &Subject) -> Vec<(&'c Check, Finding)> {
     let mut due: Vec<&Check> = table.iter().filter(|check| is_wanted(check, table, asked)).collect();
     let mut found: Vec<(&Check, Finding)> = Vec::new();
     while !due.is_empty() {
         let waits = |check: &&Check| check.needs.iter().any(|need| due.iter().any(|it| it.name == *need));
         let (later, now): (Vec<&Check>, Vec<&Check>) = due.iter().partition(|check| waits(check));
-        let findings = at_once::each(&now, |check| unmet(check, &found).unwrap_or_else(|| (check.run)(subject)));
+        let findings = at_once::each(&now, |check| match unmet(check, &found) {
+            Some(why) => Finding::skip(why),
+            None => (check.run)(subject),
+        });
         found.extend(now.into_iter().zip(findings));
         due = later;
     }
@@ -87,11 +90,14 @@ fn is_wanted(check: &Check, table: &[Check], asked: &[String]) -> bool {
         || table.iter().any(|it| it.needs.contains(&check.name) && is_wanted(it, table, asked))
 }
 
-/// Why the check cannot be run, if what it needs is not there.
-fn unmet(check: &Check, found: &[(&Check, Finding)]) -> Option<Finding> {
-    let (needed, finding) = found.iter().find(|(it, finding)| {
-        check.needs.contains(&it.name) && matches!(finding.verdict, Verdict::Fail | Verdict::Skip)
-    })?;
-    let ended = if finding.verdict == Verdict::Fail { "failed" } else { "was skipped" };
-    Some(Finding::skip(format!("it needs {}, which {ended}", needed.name)))
+/// Why the check cannot be run, if what it needs is not there; where that is for want of something
+/// else, that is the reason.
+fn unmet(check: &Check, found: &[(&Check, Finding)]) -> Option<String> {
+    let needed = found.iter().filter(|(it, _)| check.needs.contains(&it.name));
+    let mut absent = needed.filter_map(|(it, finding)| match finding.verdict {
+        Verdict::Fail => Some(format!("it needs {}, which failed", it.name)),
+        Verdict::Skip => unmet(it, found).or_else(|| Some(format!("it needs {}, which was skipped", it.name))),
+        Verdict::Pass | Verdict::Warn => None,
+    });
+    absent.next()
 }

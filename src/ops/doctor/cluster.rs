@@ -3,12 +3,20 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::check::Finding;
+use super::node::others_may_read;
 use super::subject::Subject;
+use crate::eip::coexist;
 use crate::eip::failure::{Failure, chain};
-use crate::kube::{Kube, KubeError};
+use crate::kube::KubeError;
+use crate::settings::Coexistence;
 
-/// The cloud and leases stand a few seconds; a minute apart, a fixed EIP's lifetime is judged wrongly.
-const MOST_SKEW: SignedDuration = SignedDuration::from_secs(60);
+/// Times that nodes share are the API server's, so a minute harms nothing; but a clock that is so far
+/// off is set by nobody.
+const GOOD_SKEW: SignedDuration = SignedDuration::from_secs(60);
+
+/// The cloud refuses signatures that are older, or from the future, by this (by its older text; by the
+/// newer, twice this).
+const MOST_SKEW: SignedDuration = SignedDuration::from_mins(15);
 
 const TO_THE_SERVER: &str =
     "check the network to the API server and the \"server\" of the kubeconfig, and see that the API server runs";
@@ -19,24 +27,27 @@ pub fn kubeconfig(subject: &Subject) -> Finding {
         Err(failure) => return unusable(&failure, subject),
     };
     // No such pod: whatever the answer, it is one.
-    match kube.pod("default", "podeip-doctor", subject.deadline()) {
-        Ok(_) => Finding::pass(format!("{} answers", kube.server())),
-        Err(error) => unanswered(kube, &error),
+    let answer = kube.pod("default", "podeip-doctor", subject.deadline());
+    if let Err(error) = answer.as_ref()
+        // Whether it may be read is what rbac is about.
+        && error.status() != Some(403)
+    {
+        return unanswered(error);
     }
+    let reason = format!("{} answers", kube.server());
+    others_may_read(&subject.paths.kubeconfig).unwrap_or_else(|| Finding::pass(reason))
 }
 
 fn unusable(failure: &Failure, subject: &Subject) -> Finding {
     let file = subject.paths.kubeconfig.display();
     Finding::fail(
         chain(failure),
-        format!("write a kubeconfig with the token of the service account kube-system/podeip to {file}"),
+        format!("run `podeip install`, or write a kubeconfig with the token of the service account to {file}"),
     )
 }
 
-fn unanswered(kube: &Kube, error: &KubeError) -> Finding {
+fn unanswered(error: &KubeError) -> Finding {
     match error.status() {
-        // Whether it may be read is another question.
-        Some(403) => Finding::pass(format!("{} answers", kube.server())),
         Some(401) => Finding::fail(
             chain(error),
             "its token has expired or is wrong: write the kubeconfig anew with a valid token of the service account",
@@ -50,13 +61,14 @@ pub fn podeip_crd(subject: &Subject) -> Finding {
         Ok(kube) => kube,
         Err(failure) => return unusable(&failure, subject),
     };
-    match kube.pod_eips(None, subject.deadline()) {
+    match kube.pod_eips(None, subject.list_deadline()) {
         Ok(pod_eips) => Finding::pass(format!("PodEIPs in the cluster: {}", pod_eips.len())),
+        // The API server looks at permissions first.
+        Err(error) if error.status() == Some(403) => Finding::skip("PodEIPs may not be listed, which rbac is about"),
         Err(error) => Finding::fail(
             chain(&error),
             match error.status() {
-                Some(404) => "apply the CustomResourceDefinition podeips.alibabacloud.com of install/",
-                Some(403) => "let the service account list podeips.alibabacloud.com: apply the ClusterRole of install/",
+                Some(404) => "apply install/podeip-crd.yaml, the CustomResourceDefinition podeips.alibabacloud.com",
                 _ => TO_THE_SERVER,
             },
         ),
@@ -70,12 +82,34 @@ pub fn clock_skew(subject: &Subject) -> Finding {
         Err(failure) => return unusable(&failure, subject),
     };
     let ahead = Timestamp::now().duration_since(kube.now());
-    if ahead.abs() <= MOST_SKEW {
+    if ahead.abs() <= GOOD_SKEW {
         return Finding::pass("less than a minute apart");
     }
     let way = if ahead.is_positive() { "ahead of" } else { "behind" };
-    Finding::warn(
-        format!("this node is {} s {way} the API server", ahead.abs().as_secs()),
-        "let a time service (chrony, systemd-timesyncd) set this node's clock, or see to that of the API server",
-    )
+    let reason = format!("this node is {} s {way} the API server", ahead.abs().as_secs());
+    let remedy =
+        "let a time service (chrony, systemd-timesyncd) set this node's clock, or see to that of the API server";
+    if ahead.abs() <= MOST_SKEW {
+        return Finding::warn(reason, remedy);
+    }
+    Finding::fail(format!("{reason}; the cloud refuses what a clock so far off signs"), remedy)
+}
+
+/// What the agent has found, and left for every ADD.
+pub fn coexistence(subject: &Subject) -> Finding {
+    let look = || -> Result<_, Failure> {
+        let node = subject.node()?;
+        Ok((node.store.rival_note().read()?, node.settings.coexistence))
+    };
+    match look() {
+        Ok((None, _)) => Finding::pass("the agent has seen no other"),
+        Ok((Some(rival), Coexistence::Refuse)) => Finding::fail(coexist::told(&rival), coexist::remedy(&rival)),
+        Ok((Some(rival), Coexistence::Ignore)) => Finding::warn(
+            format!("{}; \"coexistence\" is \"ignore\"", coexist::told(&rival)),
+            "see that it serves none of the pods that podeip serves, or they have, and pay for, two EIPs each",
+        ),
+        Err(failure) => {
+            Finding::fail(failure.message, failure.hint.unwrap_or("remove rival.json; the agent writes it anew".into()))
+        }
+    }
 }

@@ -5,11 +5,9 @@ use serde::Serialize;
 use super::check::{Check, Finding, Verdict};
 
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
 pub struct Row<'a> {
     name: &'a str,
-    looks_at: &'a str,
-    result: Verdict,
+    verdict: Verdict,
     reason: &'a str,
     remedy: Option<&'a str>,
 }
@@ -17,8 +15,7 @@ pub struct Row<'a> {
 pub fn rows<'a>(findings: &'a [(&Check, Finding)]) -> Vec<Row<'a>> {
     let row = |(check, finding): &'a (&Check, Finding)| Row {
         name: check.name,
-        looks_at: check.looks_at,
-        result: finding.verdict,
+        verdict: finding.verdict,
         reason: &finding.reason,
         remedy: finding.remedy.as_deref(),
     };

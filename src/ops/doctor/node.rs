@@ -2,16 +2,17 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::check::Finding;
 use super::subject::Subject;
+use crate::cni::stanza::POD_ANNOTATIONS;
 use crate::eip::compare::phase_text;
 use crate::eip::failure::chain;
 use crate::ops::paths::{Loaded, Ours};
 use crate::ops::print::{age, or_dash};
-use crate::state::Store;
 use crate::state::format::{Attachment, Phase};
 
 /// A verb takes a minute at most, and the agent mends what it left within some rounds.
@@ -22,18 +23,21 @@ pub fn settings(subject: &Subject) -> Finding {
         Ok(settings) => settings,
         Err(error) => return Finding::fail(chain(error), "correct the ConfigMap eni-config in kube-system"),
     };
-    let ours = subject.loaded.as_ref().ok().and_then(|loaded| loaded.as_ref()?.ours.as_ref());
-    match ours {
-        Some(ours) if !ours.unknown_keys.is_empty() => Finding::warn(
-            format!(
-                "the podeip stanza in {} has keys that are unknown and ignored: {}",
-                ours.file.display(),
-                ours.unknown_keys.join(", ")
-            ),
-            "correct their spelling (config, kubeconfig, stateDir, logFile, logLevel) or remove them",
-        ),
+    match (&settings.access_key, others_may_read(&settings.path)) {
+        (Some(_), Some(open)) => open,
         _ => Finding::pass(settings.path.display().to_string()),
     }
+}
+
+/// A warning, if the file is there and not its owner's alone.
+pub fn others_may_read(file: &Path) -> Option<Finding> {
+    let mode = fs::metadata(file).ok()?.permissions().mode() & 0o7777;
+    (mode & 0o077 != 0).then(|| {
+        Finding::warn(
+            format!("others may use {} (mode {mode:04o})", file.display()),
+            format!("run `chmod 0600 {}`", file.display()),
+        )
+    })
 }
 
 pub fn feature_switch(subject: &Subject) -> Finding {
@@ -86,40 +90,54 @@ fn chained(ours: &Ours, loaded: &Loaded) -> Finding {
             "correct these keys of the stanza, or remove them to use the defaults",
         );
     }
+    if !ours.unknown_keys.is_empty() {
+        return Finding::warn(
+            format!(
+                "the podeip stanza in {} has keys that are unknown and ignored: {}",
+                ours.file.display(),
+                ours.unknown_keys.join(", ")
+            ),
+            "correct their spelling (config, kubeconfig, stateDir, logFile, logLevel) or remove them",
+        );
+    }
+    if !ours.wants_annotations {
+        return Finding::warn(
+            format!(
+                "the podeip stanza in {} does not have the runtime pass annotations, so that the API server is asked \
+                 for every pod",
+                ours.file.display()
+            ),
+            format!("put \"capabilities\": {{\"{POD_ANNOTATIONS}\": true}} into the stanza"),
+        );
+    }
+    if !loaded.skipped.is_empty() {
+        return Finding::warn(
+            loaded.skipped.join("; "),
+            "remove or correct these files: the runtime takes the next one, until they can be used",
+        );
+    }
     Finding::pass(format!("plugin {} of {}", ours.place + 1, loaded.file.display()))
 }
 
 pub fn state_file(subject: &Subject) -> Finding {
-    let records = match records(subject) {
+    let records = match subject.records() {
         Ok(records) => records,
-        Err(reason) => {
+        Err(failure) => {
             return Finding::fail(
-                reason,
+                chain(&failure),
                 "see what the reason advises; `podeip agent` and `podeip gc` set a broken file aside and start anew \
                  from PodEIPs and tags",
             );
         }
     };
     let file = subject.paths.state_directory.join("state.json");
-    let mode = fs::metadata(&file).map(|found| found.permissions().mode() & 0o7777);
-    match mode {
-        Ok(mode) if mode & 0o077 != 0 => Finding::warn(
-            format!("others may use {} (mode {mode:04o})", file.display()),
-            format!("run `chmod 0600 {}`", file.display()),
-        ),
-        _ => Finding::pass(format!("attachments: {}", records.len())),
-    }
-}
-
-fn records(subject: &Subject) -> Result<Vec<Attachment>, String> {
-    let store = Store::open(&subject.paths.state_directory);
-    store.and_then(|store| store.inspect()).map_err(|error| chain(&error))
+    others_may_read(&file).unwrap_or_else(|| Finding::pass(format!("attachments: {}", records.len())))
 }
 
 pub fn held_eips(subject: &Subject) -> Finding {
-    let records = match records(subject) {
+    let records = match subject.records() {
         Ok(records) => records,
-        Err(reason) => return Finding::skip(reason),
+        Err(failure) => return Finding::skip(chain(&failure)),
     };
     let waiting: Vec<&Attachment> = records.iter().filter(|record| record.phase != Phase::Bound).collect();
     let named: Vec<String> = waiting.iter().map(|record| in_words(record)).collect();
