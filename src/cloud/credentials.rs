@@ -1,5 +1,6 @@
 //! Who signs: the chain of credential sources, renewal, and one fetch for all threads of a process.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use super::addon_token;
 use super::credential_cache::Cache;
 use super::error::{CloudError, Failure};
 use super::metadata::Metadata;
+use super::rrsa::Exchange;
 use super::turn::Turn;
 use super::{AccessKey, Class};
 
@@ -62,8 +64,21 @@ enum Source {
     AccessKey(AccessKey),
     /// `credential_path`: whoever writes that file renews it.
     AddonToken(PathBuf),
+    /// A role for the service account's token.
+    Rrsa(Exchange),
     /// The RAM role attached to this node.
     RamRole(Arc<Metadata>),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::AccessKey(key) => write!(f, "access_key {} of eni_conf", key.id),
+            Source::AddonToken(path) => write!(f, "the add-on token in {}", path.display()),
+            Source::Rrsa(exchange) => write!(f, "RRSA with the role {}", exchange.role()),
+            Source::RamRole(_) => f.write_str("the RAM role of the node"),
+        }
+    }
 }
 
 /// What a source said.
@@ -86,6 +101,24 @@ impl Held {
     }
 }
 
+/// What the configuration names, in the order in which it is asked; the node's RAM role is last.
+#[derive(Default)]
+pub(super) struct Sources {
+    /// One with an empty half counts as not there.
+    pub access_key: Option<AccessKey>,
+    pub addon_token: Option<PathBuf>,
+    pub exchange: Option<Exchange>,
+}
+
+/// What the chain found.
+pub(super) struct Answered {
+    pub credentials: Credentials,
+    /// The source that had them, for people.
+    pub source: String,
+    /// The ones before it, and why they had none.
+    pub skipped: Vec<String>,
+}
+
 pub(super) struct Chain {
     sources: Vec<Source>,
     cache: Cache,
@@ -94,15 +127,11 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    pub fn new(
-        access_key: Option<AccessKey>,
-        addon_token: Option<PathBuf>,
-        metadata: Arc<Metadata>,
-        cache: PathBuf,
-    ) -> Self {
-        let given = access_key.filter(|key| !key.id.is_empty() && !key.secret.reveal().is_empty());
+    pub fn new(configured: Sources, metadata: Arc<Metadata>, cache: PathBuf) -> Self {
+        let given = configured.access_key.filter(|key| !key.id.is_empty() && !key.secret.reveal().is_empty());
         let mut sources: Vec<Source> = given.map(Source::AccessKey).into_iter().collect();
-        sources.extend(addon_token.map(Source::AddonToken));
+        sources.extend(configured.addon_token.map(Source::AddonToken));
+        sources.extend(configured.exchange.map(Source::Rrsa));
         sources.push(Source::RamRole(metadata));
         Self { sources, cache: Cache::new(cache), held: Mutex::new(None), turn: Turn::default() }
     }
@@ -141,18 +170,30 @@ impl Chain {
         Ok(Some(self.hold(credentials)))
     }
 
+    /// As [`current`](Self::current), past what this process holds, with the way to them.
+    pub fn explain(&self, deadline: Deadline) -> Result<Answered, CloudError> {
+        let _turn = self.turn.take(deadline).ok_or_else(late)?;
+        let answered = self.walk(true, deadline)?;
+        self.hold(answered.credentials.clone());
+        Ok(answered)
+    }
+
     fn fetch(&self, cached: bool, deadline: Deadline) -> Result<Credentials, CloudError> {
-        let mut tried = Vec::new();
+        self.walk(cached, deadline).map(|answered| answered.credentials)
+    }
+
+    fn walk(&self, cached: bool, deadline: Deadline) -> Result<Answered, CloudError> {
+        let mut skipped = Vec::new();
         if !self.sources.iter().any(|source| matches!(source, Source::AccessKey(_))) {
-            tried.push("access_key and access_secret are not set".to_string());
+            skipped.push("access_key and access_secret are not set".to_string());
         }
         for source in &self.sources {
             match self.ask(source, cached, deadline)? {
-                Found::Here(credentials) => return Ok(credentials),
-                Found::Absent(reason) => tried.push(reason),
+                Found::Here(credentials) => return Ok(Answered { credentials, source: source.to_string(), skipped }),
+                Found::Absent(reason) => skipped.push(reason),
             }
         }
-        let failure = Failure::NoCredentials(tried.join("; "));
+        let failure = Failure::NoCredentials(skipped.join("; "));
         Err(CloudError::new(ACTION, "", 1, failure))
     }
 
@@ -160,8 +201,19 @@ impl Chain {
         match source {
             Source::AccessKey(key) => Ok(Found::Here(Credentials { key: key.clone(), token: None, expires: None })),
             Source::AddonToken(path) => addon_credentials(path),
+            Source::Rrsa(exchange) => self.rrsa(exchange, cached, deadline).map(Found::Here),
             Source::RamRole(metadata) => self.ram_role(metadata, cached, deadline),
         }
+    }
+
+    fn rrsa(&self, exchange: &Exchange, cached: bool, deadline: Deadline) -> Result<Credentials, CloudError> {
+        let source = format!("rrsa/{}", exchange.role());
+        if let Some(entry) = self.cache.read().filter(|entry| cached && entry.source == source) {
+            return Ok(entry.credentials);
+        }
+        let credentials = exchange.credentials(deadline)?;
+        self.cache.write(&source, &credentials);
+        Ok(credentials)
     }
 
     fn ram_role(&self, metadata: &Metadata, cached: bool, deadline: Deadline) -> Result<Found, CloudError> {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::class::Class;
+use super::rrsa;
 
 /// A call that failed for good, after the repeats that its failure allows.
 ///
@@ -187,6 +188,7 @@ impl CloudError {
                     "switch the instance's metadata access on, or set region_id, vpc_id, access_key and access_secret in eni_conf",
                 );
             }
+            _ if self.action() == rrsa::ACTION => return rrsa_hint(&self.0.failure),
             _ => {}
         }
         match self.0.failure {
@@ -203,6 +205,18 @@ impl CloudError {
             Failure::Refused(refusal) => Some(refusal),
             _ => None,
         }
+    }
+}
+
+fn rrsa_hint(failure: &Failure) -> Option<&'static str> {
+    match failure {
+        Failure::Refused(Refusal { class: Class::Permission, .. }) => Some(
+            "check rrsa_role_name and cluster_id in eni_conf, that RRSA is enabled for the cluster, and that the role's \
+             trust policy names its OIDC provider and podeip's service account with the audience sts.aliyuncs.com",
+        ),
+        // The reason says what to do.
+        Failure::BrokenSource(_) | Failure::NotTried(_) => None,
+        other => hint(other.class()),
     }
 }
 

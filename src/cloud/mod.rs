@@ -13,8 +13,10 @@ mod eip;
 mod error;
 mod metadata;
 mod permission;
+mod place;
 mod retry;
 mod rpc;
+mod rrsa;
 #[cfg(test)]
 mod scripted;
 mod signature;
@@ -24,7 +26,7 @@ mod vpc;
 mod wire;
 
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::deadline::Deadline;
@@ -37,14 +39,16 @@ pub use eip::{Allocated, Allocation, Eip, EipChange, EipFilter, EipStatus};
 pub use error::CloudError;
 pub use metadata::MetadataEni;
 pub use permission::Trial;
-pub use sts::CallerIdentity;
+pub use rrsa::{AUDIENCE, NoToken, OidcTokens, Rrsa, SessionName};
+pub use sts::{CallerIdentity, Identity};
 
 pub use crate::settings::{AccessKey, Endpoints};
 
-use credentials::Chain;
+use credentials::{Chain, Sources};
 use error::Failure;
 use metadata::Metadata;
-use turn::Turn;
+use place::Place;
+use rrsa::Exchange;
 
 const METADATA: &str = "http://100.100.100.200";
 
@@ -60,6 +64,8 @@ pub struct Config {
     pub access_key: Option<AccessKey>,
     /// The file with ACK's add-on token; asked after the key and before the node's RAM role.
     pub addon_token: Option<PathBuf>,
+    /// A role for the service account's token; asked after the file and before the node's RAM role.
+    pub rrsa: Option<Rrsa>,
     /// `<stateDir>/credentials.json`, for temporary credentials only.
     pub credential_cache: PathBuf,
     /// Counts the tries of every call to the APIs; instance metadata does not count.
@@ -77,11 +83,7 @@ pub trait ThrottleNote: Send + Sync {
 
 /// The account's cloud, as seen from this node. Shared by reference between threads.
 pub struct Cloud {
-    endpoints: Endpoints,
-    /// From the configuration, else learnt from metadata once.
-    region: OnceLock<String>,
-    vpc_id: OnceLock<String>,
-    place_turn: Turn,
+    place: Arc<Place>,
     metadata: Arc<Metadata>,
     credentials: Chain,
     http: Arc<Http>,
@@ -101,17 +103,11 @@ impl Cloud {
         let http = Arc::new(Http::new(Trust::Public, None).map_err(no_client)?);
         let base = config.endpoints.metadata.as_deref().unwrap_or(METADATA);
         let metadata = Arc::new(Metadata::new(base, http.clone()));
-        Ok(Self {
-            region: known(config.region),
-            vpc_id: known(config.vpc_id),
-            place_turn: Turn::default(),
-            credentials: Chain::new(config.access_key, config.addon_token, metadata.clone(), config.credential_cache),
-            endpoints: config.endpoints,
-            metadata,
-            http,
-            note,
-            tally: config.tally,
-        })
+        let place = Arc::new(Place::new(config.region, config.vpc_id, config.endpoints, metadata.clone()));
+        let exchange = config.rrsa.map(|rrsa| Exchange::new(rrsa, place.clone(), http.clone()));
+        let sources = Sources { access_key: config.access_key, addon_token: config.addon_token, exchange };
+        let credentials = Chain::new(sources, metadata.clone(), config.credential_cache);
+        Ok(Self { place, metadata, credentials, http, note, tally: config.tally })
     }
 
     /// Learns region and credentials, so that the first call need not. Worth a thread of its own.
@@ -126,12 +122,12 @@ impl Cloud {
 
     /// The region's id: configuration, else instance metadata.
     pub fn region(&self, deadline: Deadline) -> Result<&str, CloudError> {
-        self.place(&self.region, "region-id", deadline)
+        self.place.region(deadline)
     }
 
     /// The node's VPC: configuration, else instance metadata.
     pub fn vpc_id(&self, deadline: Deadline) -> Result<&str, CloudError> {
-        self.place(&self.vpc_id, "vpc-id", deadline)
+        self.place.vpc_id(deadline)
     }
 
     /// The ENI of this node with that MAC, from instance metadata; None when the node has none such.
@@ -143,30 +139,6 @@ impl Cloud {
     pub fn instance_id(&self, deadline: Deadline) -> Result<Option<String>, CloudError> {
         self.metadata.text("instance-id", deadline)
     }
-
-    fn place<'a>(
-        &'a self,
-        cell: &'a OnceLock<String>,
-        path: &'static str,
-        deadline: Deadline,
-    ) -> Result<&'a str, CloudError> {
-        if let Some(known) = cell.get() {
-            return Ok(known);
-        }
-        let failed = |reason: &str| CloudError::new("instance metadata", path, 1, Failure::NotTried(reason.into()));
-        let _turn = self.place_turn.take(deadline).ok_or_else(|| failed("no time left while another thread asks"))?;
-        if let Some(known) = cell.get() {
-            return Ok(known);
-        }
-        let text = self.metadata.text(path, deadline)?;
-        let text = text.ok_or_else(|| failed("it has no such entry; set it in eni_conf"))?;
-        Ok(cell.get_or_init(|| text))
-    }
-}
-
-/// A cell that already holds `text` unless it is missing or empty.
-fn known(text: Option<String>) -> OnceLock<String> {
-    text.filter(|text| !text.is_empty()).map(OnceLock::from).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::deadline::Deadline;
-use crate::http::{Answer, Call, NoAnswer};
+use crate::http::{Answer, Call, Http, NoAnswer};
 use crate::names::ClientToken;
 
 use super::class::classify;
@@ -41,7 +41,7 @@ impl Product {
     }
 
     /// The host that nodes inside a VPC of `region` reach without internet access.
-    fn url(self, region: &str, plain_http: bool) -> String {
+    pub fn url(self, region: &str, plain_http: bool) -> String {
         let (name, region) = match self {
             Product::Vpc => ("vpc", region),
             Product::Ecs => ("ecs", region),
@@ -168,53 +168,55 @@ impl Cloud {
         let text = string_to_sign("POST", &parameters);
         let signature = encode(&sign(&text, &credentials.key.secret));
         let body = format!("{}&Signature={signature}", canonical(&parameters));
-        let call = Call {
-            method: "POST",
-            url: &format!("{}/", self.base(rpc.product, region)),
-            headers: &[("Accept", "application/json")],
-            body: Some(("application/x-www-form-urlencoded", body.as_bytes())),
-        };
-        let answer = self.http.send(&call, deadline.within(try_budget(rpc.effect, deadline.left())));
-        match answer {
-            Ok(answer) => decode(&answer).map_err(|failure| clean(failure, &text, credentials)),
-            Err(NoAnswer::NotSent(reason)) => Err(Failure::NotSent(reason)),
-            Err(NoAnswer::Unanswered(reason)) => Err(Failure::Unanswered(reason)),
-        }
-    }
-
-    fn base(&self, product: Product, region: &str) -> String {
-        let given = match product {
-            Product::Vpc => &self.endpoints.vpc,
-            Product::Ecs => &self.endpoints.ecs,
-            Product::Sts => &self.endpoints.sts,
-        };
-        match given {
-            Some(base) => base.trim_end_matches('/').to_string(),
-            None => product.url(region, self.endpoints.plain_http),
-        }
+        let base = self.place.base(rpc.product, region);
+        let answer = post(&self.http, &base, &body, deadline.within(try_budget(rpc.effect, deadline.left())));
+        answer.map_err(|failure| clean(failure, &text, credentials))
     }
 }
 
-/// Everything but the signature. Nonce and timestamp are new on every try.
-fn signed_parameters(rpc: &Rpc, region: &str, credentials: &Credentials) -> Vec<Parameter> {
+/// Sends the parameters of one try and reads what it is answered.
+pub(super) fn post<T: DeserializeOwned>(http: &Http, base: &str, body: &str, deadline: Deadline) -> Result<T, Failure> {
+    let call = Call {
+        method: "POST",
+        url: &format!("{base}/"),
+        headers: &[("Accept", "application/json")],
+        body: Some(("application/x-www-form-urlencoded", body.as_bytes())),
+    };
+    match http.send(&call, deadline) {
+        Ok(answer) => decode(&answer),
+        Err(NoAnswer::NotSent(reason)) => Err(Failure::NotSent(reason)),
+        Err(NoAnswer::Unanswered(reason)) => Err(Failure::Unanswered(reason)),
+    }
+}
+
+/// What every call carries, signed or not. Nonce and timestamp are new on every try.
+pub(super) fn common_parameters(rpc: &Rpc) -> Vec<Parameter> {
     let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let nonce = uuid::Uuid::new_v4().to_string();
-    let mut parameters = rpc.parameters.clone();
-    let mut common = |name: &str, value: &str| parameters.push((name.into(), value.into()));
-    common("Action", rpc.action);
-    common("Version", rpc.product.version());
-    common("Format", "JSON");
-    common("AccessKeyId", &credentials.key.id);
-    common("SignatureMethod", "HMAC-SHA1");
-    common("SignatureType", "");
-    common("SignatureVersion", "1.0");
-    common("SignatureNonce", &nonce);
-    common("Timestamp", &now);
+    let common = [
+        ("Action", rpc.action),
+        ("Version", rpc.product.version()),
+        ("Format", "JSON"),
+        ("SignatureNonce", &nonce),
+        ("Timestamp", &now),
+    ];
+    let common = common.into_iter().map(|(name, value)| (name.into(), value.into()));
+    rpc.parameters.iter().cloned().chain(common).collect()
+}
+
+/// Everything but the signature.
+fn signed_parameters(rpc: &Rpc, region: &str, credentials: &Credentials) -> Vec<Parameter> {
+    let mut parameters = common_parameters(rpc);
+    let mut add = |name: &str, value: &str| parameters.push((name.into(), value.into()));
+    add("AccessKeyId", &credentials.key.id);
+    add("SignatureMethod", "HMAC-SHA1");
+    add("SignatureType", "");
+    add("SignatureVersion", "1.0");
     if rpc.product != Product::Sts {
-        common("RegionId", region);
+        add("RegionId", region);
     }
     if let Some(token) = &credentials.token {
-        common("SecurityToken", token.reveal());
+        add("SecurityToken", token.reveal());
     }
     parameters
 }
@@ -292,16 +294,19 @@ fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
 fn clean(failure: Failure, signed: &str, credentials: &Credentials) -> Failure {
     let Failure::Refused(mut refusal) = failure else { return failure };
     refusal.message = refusal.message.map(|message| {
-        let mut message = without_signed_text(&message, signed);
-        for secret in credentials.secrets().filter(|secret| !secret.is_empty()) {
-            let once = encode(secret);
-            for form in [encode(&once), once, secret.to_string()] {
-                message = message.replace(&form, "(secret)");
-            }
-        }
-        without_signature(&message)
+        without_signature(&without_secrets(without_signed_text(&message, signed), credentials.secrets()))
     });
     Failure::Refused(refusal)
+}
+
+/// Takes secrets out of a message, however often they are encoded in it.
+pub(super) fn without_secrets<'s>(message: String, secrets: impl Iterator<Item = &'s str>) -> String {
+    secrets.filter(|secret| !secret.is_empty()).fold(message, |message, secret| {
+        let once = encode(secret);
+        [encode(&once), once, secret.to_string()]
+            .iter()
+            .fold(message, |message, form| message.replace(form, "(secret)"))
+    })
 }
 
 /// Takes the signature out of a request that the cloud quotes.

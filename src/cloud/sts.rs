@@ -1,9 +1,11 @@
 //! The STS product: who the credentials belong to (API version 2015-04-01).
 
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::deadline::Deadline;
 
+use super::credentials::Answered;
 use super::retry::Effect;
 use super::rpc::{Product, Rpc};
 use super::wire::text;
@@ -23,7 +25,28 @@ pub struct CallerIdentity {
     pub identity_type: String,
 }
 
+/// With whose credentials we call, and how they were found.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The source that had them, for people; no secret.
+    pub source: String,
+    /// The sources before it, and why each had none.
+    pub skipped: Vec<String>,
+    /// When temporary ones end; podeip takes new ones before.
+    pub expires: Option<Timestamp>,
+    pub caller: CallerIdentity,
+}
+
 impl Cloud {
+    /// Asks all sources in their order, and the cloud who that is.
+    ///
+    /// # Errors
+    /// No source has credentials, or the cloud does not take them.
+    pub fn identity(&self, deadline: Deadline) -> Result<Identity, CloudError> {
+        let Answered { credentials, source, skipped } = self.credentials.explain(deadline)?;
+        Ok(Identity { source, skipped, expires: credentials.expires, caller: self.caller_identity(deadline)? })
+    }
+
     /// A self-test of the credentials: needs no permission, changes nothing.
     pub fn caller_identity(&self, deadline: Deadline) -> Result<CallerIdentity, CloudError> {
         self.call(&Rpc::new(Product::Sts, "GetCallerIdentity", Effect::Read, ""), deadline)

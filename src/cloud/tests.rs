@@ -35,6 +35,7 @@ pub(super) fn config(server: &Server) -> Config {
         endpoints: Endpoints { vpc: url.clone(), ecs: url.clone(), sts: url.clone(), metadata: url, plain_http: false },
         access_key: Some(AccessKey { id: "LTAI5tExampleKeyId00001".into(), secret: Secret::new(SECRET) }),
         addon_token: None,
+        rrsa: None,
         credential_cache: "/nowhere/credentials.json".into(),
         tally: Arc::default(),
     }
@@ -75,8 +76,16 @@ fn prepare_fetches_region_and_credentials() {
     let endpoints = Endpoints { metadata: Some(metadata.url()), sts: Some(api.url()), ..Endpoints::default() };
     let credential_cache = directory.path().join("credentials.json");
     let tally = Arc::default();
-    let config =
-        Config { region: None, vpc_id: None, endpoints, access_key: None, addon_token: None, credential_cache, tally };
+    let config = Config {
+        region: None,
+        vpc_id: None,
+        endpoints,
+        access_key: None,
+        addon_token: None,
+        rrsa: None,
+        credential_cache,
+        tally,
+    };
     let cloud = Cloud::new(config, Box::new(Note::default())).unwrap();
     cloud.prepare(deadline()).unwrap();
     assert_eq!(metadata.requests().len(), 4);

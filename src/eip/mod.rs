@@ -25,6 +25,7 @@ pub mod package;
 pub mod publish;
 pub mod reconcile;
 pub mod request;
+pub mod rrsa;
 pub mod sandbox;
 pub mod surroundings;
 pub mod sweep;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::cloud::{self, Cloud};
 use crate::eip::failure::{Failure, Kind};
+use crate::eip::rrsa;
 use crate::kube::Kube;
 use crate::measure::Tally;
 use crate::settings::Settings;
@@ -80,6 +81,7 @@ impl Node {
             endpoints: self.settings.endpoints.clone(),
             access_key: self.settings.access_key.clone(),
             addon_token: self.settings.credential_path.clone(),
+            rrsa: rrsa::configured(&self.settings, &self.kubeconfig, &self.tally, |name| std::env::var(name).ok())?,
             credential_cache: self.store.directory().join("credentials.json"),
             tally: self.tally.clone(),
         };

@@ -86,6 +86,11 @@ impl Kube {
         &self.server
     }
 
+    /// The token that is sent now.
+    pub(super) fn bearer(&self) -> Option<Secret> {
+        self.token.as_ref().map(Token::current)
+    }
+
     /// Sends `request` until it is answered and `decode` accepts the body.
     pub(super) fn call<T>(
         &self,
@@ -93,7 +98,7 @@ impl Kube {
         deadline: Deadline,
         decode: impl Fn(&[u8]) -> Result<T, serde_json::Error>,
     ) -> Result<T, KubeError> {
-        let mut token = self.token.as_ref().map(Token::current);
+        let mut token = self.bearer();
         let mut renewed = false;
         let mut pauses = Pauses::new(deadline);
         let mut tries = 0;

@@ -19,6 +19,7 @@ mod podeip_calls;
 mod request;
 #[cfg(test)]
 mod scripted;
+mod service_account;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -34,3 +35,4 @@ pub use podeip::{
     CONDITION_ANNOTATION, FINALIZER, NODE_ANNOTATION, NewPodEip, POD_UID_ANNOTATION, PodEip, PodEipSpec, PodEipStatus,
 };
 pub use request::{Operation, Resource, Verb};
+pub use service_account::TokenError;

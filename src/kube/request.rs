@@ -51,13 +51,14 @@ pub enum Resource {
     PodEipStatus,
     Leases,
     AccessReviews,
+    ServiceAccountTokens,
 }
 
 impl Resource {
     /// The API group; the core group is empty.
     pub fn group(self) -> &'static str {
         match self {
-            Resource::Pods | Resource::PodStatus | Resource::Events => "",
+            Resource::Pods | Resource::PodStatus | Resource::Events | Resource::ServiceAccountTokens => "",
             Resource::PodEips | Resource::PodEipStatus => "alibabacloud.com",
             Resource::Leases => "coordination.k8s.io",
             Resource::AccessReviews => "authorization.k8s.io",
@@ -71,7 +72,7 @@ impl Resource {
 
     fn root(self) -> &'static str {
         match self {
-            Resource::Pods | Resource::PodStatus | Resource::Events => "/api/v1",
+            Resource::Pods | Resource::PodStatus | Resource::Events | Resource::ServiceAccountTokens => "/api/v1",
             Resource::PodEips | Resource::PodEipStatus => "/apis/alibabacloud.com/v1beta1",
             Resource::Leases => "/apis/coordination.k8s.io/v1",
             Resource::AccessReviews => "/apis/authorization.k8s.io/v1",
@@ -89,6 +90,7 @@ impl fmt::Display for Resource {
             Resource::PodEipStatus => "podeips/status",
             Resource::Leases => "leases",
             Resource::AccessReviews => "selfsubjectaccessreviews",
+            Resource::ServiceAccountTokens => "serviceaccounts/token",
         })
     }
 }
@@ -114,7 +116,7 @@ impl Operation {
         Self { verb: Verb::List, resource, namespace: namespace.map(Into::into), name: None }
     }
 
-    /// Path below the server's address. A creation goes to the collection.
+    /// Path below the server's address. A creation goes to the collection, or to a subresource of what is there.
     pub(super) fn path(&self) -> String {
         let resource = self.resource.to_string();
         let (plural, subresource) = resource.split_once('/').unwrap_or((&resource, ""));
@@ -128,7 +130,7 @@ impl Operation {
             step(namespace);
         }
         step(plural);
-        if let Some(name) = self.name.as_deref().filter(|_| self.verb != Verb::Create) {
+        if let Some(name) = self.name.as_deref().filter(|_| self.verb != Verb::Create || !subresource.is_empty()) {
             step(name);
         }
         if !subresource.is_empty() {
@@ -208,6 +210,8 @@ mod tests {
         assert_eq!(path(Verb::Get, Resource::Pods), "/api/v1/namespaces/shop/pods/web-0");
         assert_eq!(path(Verb::Patch, Resource::PodStatus), "/api/v1/namespaces/shop/pods/web-0/status");
         assert_eq!(path(Verb::Create, Resource::Events), "/api/v1/namespaces/shop/events");
+        let token = "/api/v1/namespaces/shop/serviceaccounts/web-0/token";
+        assert_eq!(path(Verb::Create, Resource::ServiceAccountTokens), token);
         let status = "/apis/alibabacloud.com/v1beta1/namespaces/shop/podeips/web-0/status";
         assert_eq!(path(Verb::Patch, Resource::PodEipStatus), status);
         assert_eq!(Operation::list(Resource::PodEips, None).path(), "/apis/alibabacloud.com/v1beta1/podeips");

@@ -16,6 +16,7 @@ use podeip_sim::tls::Certificates;
 use podeip_sim::world::Options;
 use serde_json::{Value, json};
 
+use crate::outages::rrsa::with_rrsa;
 use crate::scene::{Answer, Sandbox, Scene, WITH_EIP, start};
 
 const IP: [u8; 4] = [10, 219, 0, 5];
@@ -422,6 +423,11 @@ fn the_shipped_role_is_enough_and_no_more_than_that() {
     scene.delete_pod(&pod);
     scene.agent_once();
     scene.assert_nothing_left();
+    note(&scene);
+    let scene = with_rrsa();
+    scene.world.cluster.permit_only(rules);
+    let pod = simple(&scene);
+    scene.add(&pod).assert_added(&pod);
     note(&scene);
     assert_eq!(used, permitted, "what is used, and what install/rbac.yaml permits");
 }

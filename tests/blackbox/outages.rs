@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::scene::{Answer, Sandbox, Scene, WITH_EIP};
 
 mod credentials;
+pub mod rrsa;
 mod throttle;
 
 const ADD_TIMEOUT: Duration = Duration::from_secs(6);

@@ -19,7 +19,7 @@ fn plain(steps: impl IntoIterator<Item = Step>) -> Server {
 
 fn chain(server: &Server, directory: &Path) -> Chain {
     let metadata = Arc::new(Metadata::new(&server.url(), http()));
-    Chain::new(None, None, metadata, directory.join("credentials.json"))
+    Chain::new(Sources::default(), metadata, directory.join("credentials.json"))
 }
 
 #[test]
@@ -28,7 +28,11 @@ fn an_access_key_needs_nobody() {
     let server = Server::start(vec![]);
     let key = AccessKey { id: "LTAI1".into(), secret: Secret::new("hush") };
     let metadata = Arc::new(Metadata::new(&server.url(), http()));
-    let chain = Chain::new(Some(key.clone()), None, metadata, directory.path().join("credentials.json"));
+    let chain = Chain::new(
+        Sources { access_key: Some(key.clone()), ..Sources::default() },
+        metadata,
+        directory.path().join("credentials.json"),
+    );
     let credentials = chain.current(deadline()).unwrap();
     assert_eq!(credentials.key, key);
     assert_eq!(chain.renew(&credentials, deadline()).unwrap(), None);
@@ -156,7 +160,8 @@ fn an_addon_token_that_is_missing_leaves_it_to_the_role_and_a_broken_one_does_no
     let path = directory.path().join("token-config");
     let with_token = |server: &Server| {
         let metadata = Arc::new(Metadata::new(&server.url(), http()));
-        Chain::new(None, Some(path.clone()), metadata, directory.path().join("credentials.json"))
+        let sources = Sources { addon_token: Some(path.clone()), ..Sources::default() };
+        Chain::new(sources, metadata, directory.path().join("credentials.json"))
     };
     let server = plain([Step::answer(200, "worker"), Step::answer(200, &role_json("a", 360))]);
     assert_eq!(with_token(&server).current(deadline()).unwrap().key.id, "STS.a");

@@ -9,6 +9,7 @@ use super::print::print;
 mod check;
 mod cloud;
 mod cluster;
+mod credentials;
 mod executable;
 mod json;
 mod leaks;
@@ -98,9 +99,15 @@ static CHECKS: &[Check] = &[
         run: cloud::metadata,
     },
     Check {
+        name: "credentials",
+        looks_at: "where the credentials come from, and whom the cloud sees behind them",
+        needs: &["metadata"],
+        run: credentials::credentials,
+    },
+    Check {
         name: "ram-permissions",
         looks_at: "the credentials permit what can be tried without effect",
-        needs: &["metadata"],
+        needs: &["credentials"],
         run: cloud::ram_permissions,
     },
     Check {

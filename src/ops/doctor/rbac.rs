@@ -36,7 +36,10 @@ const fn lease(verb: Verb) -> Deed {
     Deed { verb, resource: Resource::Leases, place: Place::Named(sweep::LEASE) }
 }
 
-static DEEDS: [Deed; 17] = [
+/// The one in install/rbac.yaml.
+const SERVICE_ACCOUNT: &str = "podeip";
+
+static DEEDS: [Deed; 18] = [
     everywhere(Verb::Get, Resource::Pods),
     everywhere(Verb::List, Resource::Pods),
     everywhere(Verb::Patch, Resource::Pods),
@@ -54,6 +57,7 @@ static DEEDS: [Deed; 17] = [
     lease(Verb::Get),
     lease(Verb::Patch),
     Deed { verb: Verb::Create, resource: Resource::Leases, place: Place::Own },
+    Deed { verb: Verb::Create, resource: Resource::ServiceAccountTokens, place: Place::Named(SERVICE_ACCOUNT) },
 ];
 
 impl Deed {

@@ -1,0 +1,86 @@
+//! The service account that the kubeconfig's token stands for, and tokens of it for others to believe.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::client::Kube;
+use super::error::KubeError;
+use super::request::{Format, Operation, Request, Resource, Verb};
+use crate::deadline::Deadline;
+use crate::secret::Secret;
+
+/// The shortest life that the API server grants; such a token is used at once and once.
+const SECONDS: u32 = 600;
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    #[error("the kubeconfig has no token of a service account")]
+    NoServiceAccount,
+    #[error(transparent)]
+    Kube(#[from] KubeError),
+}
+
+/// The part of a token that says whose it is.
+#[derive(Deserialize)]
+struct Claims {
+    sub: String,
+}
+
+#[derive(Deserialize)]
+struct WireTokenRequest {
+    status: WireStatus,
+}
+
+#[derive(Deserialize)]
+struct WireStatus {
+    token: Secret,
+}
+
+impl Kube {
+    /// A token of our own service account for `audience` (TokenRequest).
+    ///
+    /// # Errors
+    /// See [`TokenError`].
+    pub fn token_for(&self, audience: &str, deadline: Deadline) -> Result<Secret, TokenError> {
+        let (namespace, name) = self.bearer().and_then(|token| subject(&token)).ok_or(TokenError::NoServiceAccount)?;
+        let body = json!({
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": { "audiences": [audience], "expirationSeconds": SECONDS },
+        });
+        let operation = Operation::on(Verb::Create, Resource::ServiceAccountTokens, &namespace, &name);
+        let request = Request::write(operation, Format::Json, body);
+        Ok(self.call(&request, deadline, |body| serde_json::from_slice::<WireTokenRequest>(body))?.status.token)
+    }
+}
+
+/// Namespace and name in the `sub` of a service account's token, `system:serviceaccount:NAMESPACE:NAME`.
+fn subject(token: &Secret) -> Option<(String, String)> {
+    let payload = token.reveal().split('.').nth(1)?;
+    let claims: Claims = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
+    let (namespace, name) = claims.sub.strip_prefix("system:serviceaccount:")?.split_once(':')?;
+    Some((namespace.to_owned(), name.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(payload: &str) -> Secret {
+        Secret::new(format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(payload)))
+    }
+
+    #[test]
+    fn only_a_service_accounts_token_has_a_subject() {
+        let account = r#"{"iss":"i","sub":"system:serviceaccount:kube-system:podeip","aud":["a"]}"#;
+        assert_eq!(subject(&token(account)), Some(("kube-system".into(), "podeip".into())));
+        for other in [r#"{"sub":"system:node:n"}"#, r#"{"sub":"system:serviceaccount:kube-system"}"#, "{}", "["] {
+            assert_eq!(subject(&token(other)), None, "{other}");
+        }
+        assert_eq!(subject(&Secret::new("opaque")), None);
+        assert_eq!(subject(&Secret::new("a.?.b")), None);
+    }
+}
