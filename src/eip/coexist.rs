@@ -1,10 +1,14 @@
 //! Beside another EIP feature of the cluster: no pod is bought a second EIP.
 
+mod look;
+
 use crate::eip::failure::{Failure, Kind};
 use crate::eip::node::Node;
 use crate::names::PodRef;
 use crate::settings::Coexistence;
-use crate::state::{Rival, RivalSystem};
+use crate::state::{Rival, RivalSystem, Sighting};
+
+pub use look::{ACK_EXTEND, SETTINGS_MAP, TERWAYS, look};
 
 /// Refuses to buy `pod` an EIP while the agent's note names a rival. Only for a pod that has none:
 /// what it holds already costs nothing more.
@@ -20,16 +24,16 @@ pub fn refuse_beside_rival(node: &Node, pod: &PodRef) -> Result<(), Failure> {
 
 fn refusal(pod: &PodRef, rival: &Rival) -> Failure {
     let message = format!("no EIP is allocated for pod {pod}: {}", told(rival));
-    Failure::new(Kind::Configuration, message).hinting(remedy(rival))
+    Failure::new(Kind::Configuration, message).hinting(remedy(rival.sighting.who))
 }
 
 /// That it is active, as people are told.
-pub fn told(Rival { who, how, since }: &Rival) -> String {
+pub fn told(Rival { sighting: Sighting { who, how }, since }: &Rival) -> String {
     format!("{who} allocates EIPs in this cluster too ({how}, since {since})")
 }
 
 /// What the operator can do about it.
-pub fn remedy(Rival { who, .. }: &Rival) -> String {
+pub fn remedy(who: RivalSystem) -> String {
     let switch_off = match who {
         RivalSystem::AckExtend => "switch off the EIP feature of ack-extend-network-controller",
         RivalSystem::Terway => {

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::clock::ServerClock;
 use super::error::{KubeError, Refusal};
 use super::kubeconfig::{self, KubeconfigError};
 use super::pace::Pace;
-use super::request::{Operation, Request, Verb};
+use super::request::{Operation, Request, Resource, Verb};
 use super::token::Token;
 use crate::deadline::Deadline;
 use crate::http::{Answer, Call, Http, NoAnswer};
@@ -195,6 +196,17 @@ impl Kube {
             Err(absent) if absent.is_not_found() => Ok(None),
             Err(failure) => Err(failure),
         }
+    }
+
+    /// One object of a kind that needs no reading of ours; `None` when there is none of that name.
+    pub fn object(
+        &self,
+        resource: Resource,
+        namespace: &str,
+        name: &str,
+        deadline: Deadline,
+    ) -> Result<Option<Value>, KubeError> {
+        self.find(Operation::on(Verb::Get, resource, namespace, name), deadline, |body| serde_json::from_slice(body))
     }
 
     /// The objects of a list, read `limit` at a time; those that `decode` finds unwanted (`None`) take

@@ -52,13 +52,21 @@ pub enum Resource {
     Leases,
     AccessReviews,
     ServiceAccountTokens,
+    ConfigMaps,
+    DaemonSets,
+    Deployments,
 }
 
 impl Resource {
     /// The API group; the core group is empty.
     pub fn group(self) -> &'static str {
         match self {
-            Resource::Pods | Resource::PodStatus | Resource::Events | Resource::ServiceAccountTokens => "",
+            Resource::Pods
+            | Resource::PodStatus
+            | Resource::Events
+            | Resource::ServiceAccountTokens
+            | Resource::ConfigMaps => "",
+            Resource::DaemonSets | Resource::Deployments => "apps",
             Resource::PodEips | Resource::PodEipStatus => "alibabacloud.com",
             Resource::Leases => "coordination.k8s.io",
             Resource::AccessReviews => "authorization.k8s.io",
@@ -71,11 +79,12 @@ impl Resource {
     }
 
     fn root(self) -> &'static str {
-        match self {
-            Resource::Pods | Resource::PodStatus | Resource::Events | Resource::ServiceAccountTokens => "/api/v1",
-            Resource::PodEips | Resource::PodEipStatus => "/apis/alibabacloud.com/v1beta1",
-            Resource::Leases => "/apis/coordination.k8s.io/v1",
-            Resource::AccessReviews => "/apis/authorization.k8s.io/v1",
+        match self.group() {
+            "" => "/api/v1",
+            "alibabacloud.com" => "/apis/alibabacloud.com/v1beta1",
+            "apps" => "/apis/apps/v1",
+            "authorization.k8s.io" => "/apis/authorization.k8s.io/v1",
+            _ => "/apis/coordination.k8s.io/v1",
         }
     }
 }
@@ -91,6 +100,9 @@ impl fmt::Display for Resource {
             Resource::Leases => "leases",
             Resource::AccessReviews => "selfsubjectaccessreviews",
             Resource::ServiceAccountTokens => "serviceaccounts/token",
+            Resource::ConfigMaps => "configmaps",
+            Resource::DaemonSets => "daemonsets",
+            Resource::Deployments => "deployments",
         })
     }
 }

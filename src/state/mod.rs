@@ -24,7 +24,7 @@ mod watch;
 
 pub use error::StateError;
 pub use lock::{AgentLock, PodLock};
-pub use rival::{Rival, RivalNote, RivalSystem};
+pub use rival::{Rival, RivalNote, RivalSystem, Sighting};
 pub use store::Store;
 pub use throttle::ThrottleNote;
 pub use watch::Watch;

@@ -31,12 +31,19 @@ impl fmt::Display for RivalSystem {
     }
 }
 
+/// A rival, and what gave it away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sighting {
+    pub who: RivalSystem,
+    /// To be read by people.
+    pub how: String,
+}
+
 /// What the file holds. Unknown fields are passed over, so that a newer agent may say more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rival {
-    pub who: RivalSystem,
-    /// What gave it away, to be read by people.
-    pub how: String,
+    #[serde(flatten)]
+    pub sighting: Sighting,
     /// When it was first seen in this way.
     pub since: Timestamp,
 }
@@ -64,38 +71,37 @@ impl RivalNote {
         rival.map(Some).map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidData, error)))
     }
 
-    /// Notes that `who` is active. What is noted already stays as it is, with its time.
+    /// Notes that it is active; says whether that is news. What is noted already stays as it is, with its time.
     ///
     /// # Errors
     /// [`StateError::Untrusted`] and [`StateError::Write`].
-    pub fn record(&self, who: RivalSystem, how: &str, now: Timestamp) -> Result<(), StateError> {
+    pub fn record(&self, sighting: &Sighting, now: Timestamp) -> Result<bool, StateError> {
         // One that cannot be read is to be replaced.
         if let Ok(Some(noted)) = self.read()
-            && noted.who == who
-            && noted.how == how
+            && noted.sighting == *sighting
         {
-            return Ok(());
+            return Ok(false);
         }
         if let Some(parent) = self.path.parent() {
             directory::create(parent)?;
         }
-        let rival = Rival { who, how: how.to_owned(), since: now };
+        let rival = Rival { sighting: sighting.clone(), since: now };
         let written = serde_json::to_vec(&rival)
             .map_err(Into::into)
             .and_then(|content| durable::replace(&self.path, &content, 0o600));
-        written.map_err(|source| StateError::Write { path: self.path.clone(), source })
+        written.map_err(|source| StateError::Write { path: self.path.clone(), source })?;
+        Ok(true)
     }
 
-    /// Notes that there is no rival any more.
+    /// Notes that there is no rival any more; says whether there was one.
     ///
     /// # Errors
     /// [`StateError::Write`].
-    pub fn clear(&self) -> Result<(), StateError> {
+    pub fn clear(&self) -> Result<bool, StateError> {
         match fs::remove_file(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(StateError::Write { path: self.path.clone(), source: error })
-            }
-            _ => Ok(()),
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(StateError::Write { path: self.path.clone(), source: error }),
         }
     }
 }
@@ -118,25 +124,28 @@ mod tests {
         Timestamp::from_second(1_800_000_000 + second).unwrap()
     }
 
+    fn sighting(who: RivalSystem) -> Sighting {
+        Sighting { who, how: HOW.into() }
+    }
+
     #[test]
     fn a_rival_is_noted_until_it_is_gone() {
         let (_directory, note) = note();
+        let (terway, ack_extend) = (sighting(RivalSystem::Terway), sighting(RivalSystem::AckExtend));
         assert_eq!(note.read().unwrap(), None);
-        note.clear().unwrap();
+        assert!(!note.clear().unwrap());
         assert!(!note.path.parent().unwrap().exists(), "reading and clearing create nothing");
 
-        note.record(RivalSystem::Terway, HOW, at(0)).unwrap();
-        let noted = Rival { who: RivalSystem::Terway, how: HOW.into(), since: at(0) };
-        assert_eq!(note.read().unwrap(), Some(noted));
+        assert!(note.record(&terway, at(0)).unwrap());
+        assert_eq!(note.read().unwrap(), Some(Rival { sighting: terway.clone(), since: at(0) }));
         assert_eq!(note.path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
 
-        note.record(RivalSystem::Terway, HOW, at(60)).unwrap();
+        assert!(!note.record(&terway, at(60)).unwrap());
         assert_eq!(note.read().unwrap().unwrap().since, at(0), "the same rival is not noted anew");
-        note.record(RivalSystem::AckExtend, HOW, at(120)).unwrap();
-        let noted = note.read().unwrap().unwrap();
-        assert_eq!((noted.who, noted.since), (RivalSystem::AckExtend, at(120)));
+        assert!(note.record(&ack_extend, at(120)).unwrap());
+        assert_eq!(note.read().unwrap(), Some(Rival { sighting: ack_extend, since: at(120) }));
 
-        note.clear().unwrap();
+        assert!(note.clear().unwrap());
         assert_eq!(note.read().unwrap(), None);
     }
 
@@ -149,10 +158,10 @@ mod tests {
             let error = note.read().unwrap_err().to_string();
             assert!(error.contains("rival.json") && error.contains("remove it"), "{error}");
         }
-        note.record(RivalSystem::AckExtend, HOW, at(0)).unwrap();
-        assert_eq!(note.read().unwrap().unwrap().who, RivalSystem::AckExtend);
+        note.record(&sighting(RivalSystem::AckExtend), at(0)).unwrap();
+        assert_eq!(note.read().unwrap().unwrap().sighting.who, RivalSystem::AckExtend);
         fs::write(&note.path, r#"{"who": "Terway", "how": "x", "since": "2026-01-01T00:00:00Z", "later": 1}"#).unwrap();
-        assert_eq!(note.read().unwrap().unwrap().who, RivalSystem::Terway);
+        assert_eq!(note.read().unwrap().unwrap().sighting.who, RivalSystem::Terway);
     }
 
     #[test]
@@ -161,6 +170,6 @@ mod tests {
         fs::create_dir_all(&note.path).unwrap();
         assert!(matches!(note.read(), Err(StateError::Read { .. })));
         assert!(matches!(note.clear(), Err(StateError::Write { .. })));
-        assert!(matches!(note.record(RivalSystem::Terway, HOW, at(0)), Err(StateError::Write { .. })));
+        assert!(matches!(note.record(&sighting(RivalSystem::Terway), at(0)), Err(StateError::Write { .. })));
     }
 }

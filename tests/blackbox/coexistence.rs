@@ -5,7 +5,8 @@ use std::fs;
 use podeip_sim::cloud::defaults;
 use serde_json::{Value, json};
 
-use crate::scene::{Scene, WITH_EIP};
+use crate::agent::Agent;
+use crate::scene::{NODE, OTHER_NODE, Scene, WITH_EIP, await_true};
 
 impl Scene {
     /// As the agent leaves word of it.
@@ -13,6 +14,29 @@ impl Scene {
         let rival = json!({ "who": who, "how": how, "since": "2026-05-04T03:02:01Z" });
         fs::write(self.state_dir().join("rival.json"), rival.to_string()).unwrap();
     }
+
+    fn rival(&self, node: &str) -> Option<Value> {
+        let note = fs::read(self.state_dir_of(node).join("rival.json")).ok()?;
+        Some(serde_json::from_slice(&note).unwrap())
+    }
+
+    /// One round of the agent of each node, each of which sweeps.
+    fn look(&self) {
+        self.agent_once();
+        self.agent_once_on(OTHER_NODE);
+    }
+}
+
+/// What its sandbox shows in the cluster: a workload of its name with one container.
+fn workload(kind: &str, name: &str, container: &Value) -> Value {
+    let labels = json!({"app": name});
+    json!({
+        "apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name, "namespace": "kube-system"},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+        },
+    })
 }
 
 #[test]
@@ -37,7 +61,7 @@ fn beside_a_rival_no_pod_is_bought_an_eip() {
         assert!(told.iter().any(|event| event.contains(who) && event.contains(remedy)), "{told:?}");
     }
     let bought: Vec<String> = scene.ever_ours().into_iter().map(|eip| eip.id).collect();
-    assert_eq!(bought, [held.id.clone()], "nothing was allocated");
+    assert_eq!(bought, std::slice::from_ref(&held.id), "nothing was allocated");
     assert_eq!(scene.world.calls.named("AllocateEipAddress").len(), 1);
     assert!(scene.pod_eip(&asking).is_none());
     assert!(!scene.records().iter().any(|record| record["pod"]["name"] == "web-0"), "{:?}", scene.records());
@@ -69,4 +93,78 @@ fn beside_a_rival_no_pod_is_bought_an_eip() {
     let later = scene.pod("later-0", [10, 219, 0, 8], &[WITH_EIP]);
     scene.add(&later).assert_added(&later);
     scene.assert_served(&later);
+}
+
+#[test]
+fn the_agent_tells_who_is_active_and_that_it_is_no_more() {
+    let scene = Scene::new();
+    let cluster = &scene.world.cluster;
+    let asking = scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP]);
+    let noted = || [NODE, OTHER_NODE].map(|node| scene.rival(node).map(|it| it["who"].as_str().unwrap().to_owned()));
+    scene.look();
+    assert_eq!(noted(), [None, None]);
+
+    let terway = |tag: &str| json!({"name": "terway", "image": format!("registry.example.com/acs/terway:{tag}")});
+    let conf = |conf: &str| json!({"data": {"eni_conf": conf}});
+    let mut map = conf(r#"{"enable_eip_pool": "true"}"#);
+    map["kind"] = "ConfigMap".into();
+    map["apiVersion"] = "v1".into();
+    map["metadata"] = json!({"name": "eni-config", "namespace": "kube-system"});
+    cluster.create(map).unwrap();
+    cluster.create(workload("DaemonSet", "terway-eniip", &terway("v1.7.2"))).unwrap();
+    scene.look();
+    assert_eq!(noted(), [None, None], "a Terway that has no such feature");
+
+    let old = json!({"spec": {"template": {"spec": {"containers": [terway("v1.6.4-g1")]}}}});
+    cluster.merge("daemonsets", "kube-system", "terway-eniip", &old).unwrap();
+    let doctor = scene.podeip(&["doctor", "coexistence"]);
+    assert_eq!(doctor.code, Some(1), "{doctor:?}");
+    assert!(doctor.stdout.contains("DaemonSet terway-eniip is Terway 1.6"), "{doctor:?}");
+    // The one that holds the Lease looks, and leaves word in it.
+    let agent = Agent::start(&scene);
+    await_true("the agent's look", || scene.rival(NODE).is_some());
+    let mark = scene.world.calls.mark();
+    scene.agent_once_on(OTHER_NODE);
+    let asked = scene.world.calls.since(mark).iter().filter(|call| call.name.starts_with("get daemonsets")).count();
+    assert_eq!(asked, 0);
+    agent.stop();
+    assert_eq!(noted(), [Some("Terway".to_owned()), Some("Terway".to_owned())]);
+    scene.add(&asking).assert_error(101, &["Terway 1.6", "kube-system/eni-config", "ConfigMap kube-system/podeip"]);
+
+    // An API server that does not say changes nothing.
+    cluster.deny("get", "configmaps");
+    scene.look();
+    assert_eq!(noted()[0].as_deref(), Some("Terway"));
+    cluster.allow_all();
+    let migrating = conf(r#"{"enable_eip_pool": "true", "enable_eip_migrate": "true"}"#);
+    cluster.merge("configmaps", "kube-system", "eni-config", &migrating).unwrap();
+    scene.look();
+    assert_eq!(noted(), [None, None]);
+    scene.add(&asking).assert_added(&asking);
+
+    let controller = json!({"name": "controller", "image": "r/ack-extend:v0.13.0", "args": ["--v=4"]});
+    let mut deployment = workload("Deployment", "ack-extend-network-controller", &controller);
+    deployment["spec"]["replicas"] = json!(1);
+    cluster.create(deployment).unwrap();
+    scene.look();
+    assert_eq!(noted()[1].as_deref(), Some("ack-extend-network-controller"));
+    let ended = json!({"spec": {"replicas": 0}});
+    cluster.merge("deployments", "kube-system", "ack-extend-network-controller", &ended).unwrap();
+    scene.look();
+    assert_eq!(noted(), [None, None]);
+
+    let theirs = json!({
+        "apiVersion": "alibabacloud.com/v1beta1", "kind": "PodEIP",
+        "metadata": {"name": "theirs-0", "namespace": "default"},
+        "spec": {"allocationID": defaults::USER_EIP, "allocationType": {"type": "Static", "releaseStrategy": "Follow"}},
+    });
+    cluster.create(theirs).unwrap();
+    let seen = json!({"status": {"podLastSeen": scene.world.clock.now()}});
+    cluster.merge("podeips", "default", "theirs-0", &seen).unwrap();
+    scene.look();
+    let how = scene.rival(NODE).unwrap()["how"].as_str().unwrap().to_owned();
+    assert_eq!(how, "it keeps PodEIP default/theirs-0 up to date");
+    scene.world.clock.advance(std::time::Duration::from_secs(11 * 60));
+    scene.look();
+    assert_eq!(noted(), [None, None]);
 }

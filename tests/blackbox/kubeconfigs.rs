@@ -419,6 +419,12 @@ fn the_shipped_role_is_enough_and_no_more_than_that() {
     scene.world.cluster.permit_only(rules.clone());
     let pod = simple(&scene).alive();
     scene.add(&pod).assert_added(&pod);
+    // Whether Terway's version has the feature is asked for only where it is switched on.
+    let switched_on = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "eni-config", "namespace": "kube-system"},
+        "data": {"eni_conf": "{\"enable_eip_pool\": true}"},
+    });
+    scene.world.cluster.create(switched_on).unwrap();
     scene.agent_once();
     scene.delete_pod(&pod);
     scene.agent_once();

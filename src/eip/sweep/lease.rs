@@ -10,6 +10,7 @@ use crate::deadline::Deadline;
 use crate::eip::failure::{Failure, Kind};
 use crate::kube::{Holding, Kube, Lease};
 use crate::names::EipId;
+use crate::state::Sighting;
 
 /// In the agent's namespace.
 pub const NAME: &str = "podeip-sweeper";
@@ -17,6 +18,9 @@ pub const NAME: &str = "podeip-sweeper";
 /// Since when each unclaimed EIP has been unclaimed, as a JSON object. Only the holder writes it, in
 /// the same request that keeps the Lease, so it outlives an agent and needs no tag on the EIP.
 const UNCLAIMED_ANNOTATION: &str = "podeip/unclaimed";
+
+/// The rival that the holder sees, as JSON, for all agents to read; absent when it sees none.
+const RIVAL_ANNOTATION: &str = "podeip/rival";
 
 /// Beyond one period, for a sweep that takes long: its holder renews within it.
 const SLACK: Duration = Duration::from_secs(45);
@@ -59,8 +63,17 @@ impl Renewed {
 /// What came of asking for the Lease.
 pub enum Asked<'a> {
     Granted(Box<Hold<'a>>),
-    /// Somebody else sweeps.
-    Held(String),
+    /// Somebody else sweeps, who left word of a rival or of none.
+    Held {
+        by: String,
+        rival: Option<Sighting>,
+    },
+    /// Somebody else asked at the same moment.
+    Faster,
+}
+
+fn rival_in(lease: &Lease) -> Option<Sighting> {
+    serde_json::from_str(lease.annotations.get(RIVAL_ANNOTATION)?).ok()
 }
 
 /// Takes the Lease if it is free, run out or ours. It lasts one `period` and a little more.
@@ -77,7 +90,7 @@ pub fn acquire<'a>(
     let taken = match kube.lease(namespace, NAME, deadline)? {
         None => kube.create_lease(namespace, NAME, &holding, deadline),
         Some(lease) if lease.held_by_another(identity, kube.now()) => {
-            return Ok(Asked::Held(lease.holder.unwrap_or_default()));
+            return Ok(Asked::Held { rival: rival_in(&lease), by: lease.holder.unwrap_or_default() });
         }
         Some(lease) => {
             if lease.holder.as_deref().is_some_and(|holder| holder != identity) {
@@ -93,9 +106,7 @@ pub fn acquire<'a>(
             Ok(Asked::Granted(Box::new(Hold { kube, identity, duration, lease, renewed, stopping })))
         }
         // Another agent was faster.
-        Err(error) if error.is_already_exists() || error.is_conflict() => {
-            Ok(Asked::Held("an agent that asked at the same moment".into()))
-        }
+        Err(error) if error.is_already_exists() || error.is_conflict() => Ok(Asked::Faster),
         Err(error) => Err(error.into()),
     }
 }
@@ -134,6 +145,15 @@ impl Hold<'_> {
         let text = serde_json::to_string(&kept).unwrap_or_default(); // a map of texts is always JSON
         let value = Some(text.as_str()).filter(|_| !kept.is_empty());
         self.write(Some(self.identity), BTreeMap::from([(UNCLAIMED_ANNOTATION, value)]), deadline)
+    }
+
+    /// Leaves word of the rival, or that there is none, for the agents of other nodes.
+    pub fn note_rival(&mut self, rival: Option<&Sighting>, deadline: Deadline) -> Result<(), Failure> {
+        if rival == rival_in(&self.lease).as_ref() {
+            return Ok(());
+        }
+        let text = rival.and_then(|rival| serde_json::to_string(rival).ok());
+        self.write(Some(self.identity), BTreeMap::from([(RIVAL_ANNOTATION, text.as_deref())]), deadline)
     }
 
     /// Lets another agent sweep at once.

@@ -22,11 +22,13 @@ use jiff::Timestamp;
 use crate::cloud::{Eip, EipFilter};
 use crate::deadline::Deadline;
 use crate::eip::at_once;
+use crate::eip::coexist;
 use crate::eip::failure::Failure;
 use crate::eip::node::Node;
 use crate::eip::owner;
 use crate::kube::{Pod, PodEip};
 use crate::names::{EipId, PodUid};
+use crate::state::Sighting;
 
 pub use lease::NAME as LEASE;
 
@@ -156,16 +158,22 @@ impl<'a> Sweeper<'a> {
         let asking = deadline.within(STEP_TIME);
         let mut hold = match lease::acquire(kube, &self.namespace, &self.identity, period, &self.stopping, asking)? {
             Asked::Granted(hold) => hold,
-            Asked::Held(by) => {
-                log::info!("not sweeping: lease {}/{} is held by {by}", self.namespace, lease::NAME);
-                return Ok(Swept::HeldBy(by));
+            Asked::Held { by, rival } => {
+                self.note_rival(rival.as_ref())?;
+                return Ok(self.not_mine(by));
             }
+            Asked::Faster => return Ok(self.not_mine("an agent that asked at the same moment".into())),
         };
         let report = self.sweep_holding(&mut hold, deadline);
         if !keep && let Err(failure) = hold.give_back(deadline.within(STEP_TIME)) {
             log::warn!("{failure}");
         }
         report.map(Swept::Done)
+    }
+
+    fn not_mine(&self, holder: String) -> Swept {
+        log::info!("not sweeping: lease {}/{} is held by {holder}", self.namespace, lease::NAME);
+        Swept::HeldBy(holder)
     }
 
     /// Gives the Lease back at an agent's end, if it is ours.
@@ -178,7 +186,7 @@ impl<'a> Sweeper<'a> {
         let period = self.node.settings.gc_period;
         match lease::acquire(kube, &self.namespace, &self.identity, period, &self.stopping, deadline)? {
             Asked::Granted(hold) => hold.give_back(deadline),
-            Asked::Held(_) => Ok(()),
+            Asked::Held { .. } | Asked::Faster => Ok(()),
         }
     }
 
@@ -187,6 +195,7 @@ impl<'a> Sweeper<'a> {
         let listing = || deadline.within(LISTING_TIME);
         let pod_eips = kube.pod_eips(None, listing())?;
         hold.keep(deadline)?;
+        self.look_for_rival(hold, &pod_eips, deadline)?;
         let tags = BTreeMap::from([(owner::TAG_CLUSTER.to_string(), cluster.to_string())]);
         let eips = cloud.describe_eips(&EipFilter::Tags(tags), listing())?;
         hold.keep(deadline)?;
@@ -210,6 +219,39 @@ impl<'a> Sweeper<'a> {
         hold.note_unclaimed(&unclaimed.since, deadline)?;
         report.findings.extend(self.release_orphans(hold, &unclaimed, &noted, deadline)?);
         Ok(report)
+    }
+
+    /// One agent looks, and the others read what it found in the Lease, which they ask for anyway. When the
+    /// API server does not say, what was found last stays.
+    fn look_for_rival(&self, hold: &mut Hold, pod_eips: &[PodEip], deadline: Deadline) -> Result<(), Failure> {
+        match coexist::look(self.node.kube()?, pod_eips, deadline) {
+            Ok(rival) => {
+                hold.note_rival(rival.as_ref(), deadline)?;
+                self.note_rival(rival.as_ref())
+            }
+            Err(failure) => {
+                log::warn!("whether another EIP feature is active in the cluster is unknown: {failure}");
+                Ok(())
+            }
+        }
+    }
+
+    /// For the ADDs of this node.
+    fn note_rival(&self, rival: Option<&Sighting>) -> Result<(), Failure> {
+        let note = self.node.store.rival_note();
+        match rival {
+            Some(rival) if note.record(rival, self.node.kube()?.now())? => {
+                log::warn!(
+                    "{} allocates EIPs in this cluster too: {}; {}",
+                    rival.who,
+                    rival.how,
+                    coexist::remedy(rival.who)
+                );
+            }
+            None if note.clear()? => log::info!("no other EIP feature is active in the cluster any more"),
+            _ => {}
+        }
+        Ok(())
     }
 
     fn judge_all(

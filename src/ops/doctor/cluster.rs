@@ -9,6 +9,7 @@ use crate::eip::coexist;
 use crate::eip::failure::{Failure, chain};
 use crate::kube::KubeError;
 use crate::settings::Coexistence;
+use crate::state::Rival;
 
 /// Times that nodes share are the API server's, so a minute harms nothing; but a clock that is so far
 /// off is set by nobody.
@@ -96,14 +97,17 @@ pub fn clock_skew(subject: &Subject) -> Finding {
 }
 
 /// What the agent has found, and left for every ADD.
+/// What the agent noted keeps ADDs from allocating; what is seen only now will.
 pub fn coexistence(subject: &Subject) -> Finding {
     let look = || -> Result<_, Failure> {
         let node = subject.node()?;
-        Ok((node.store.rival_note().read()?, node.settings.coexistence))
+        Ok((node.store.rival_note().read()?.or_else(|| rival_now(subject)), node.settings.coexistence))
     };
     match look() {
-        Ok((None, _)) => Finding::pass("the agent has seen no other"),
-        Ok((Some(rival), Coexistence::Refuse)) => Finding::fail(coexist::told(&rival), coexist::remedy(&rival)),
+        Ok((None, _)) => Finding::pass("no other is seen"),
+        Ok((Some(rival), Coexistence::Refuse)) => {
+            Finding::fail(coexist::told(&rival), coexist::remedy(rival.sighting.who))
+        }
         Ok((Some(rival), Coexistence::Ignore)) => Finding::warn(
             format!("{}; \"coexistence\" is \"ignore\"", coexist::told(&rival)),
             "see that it serves none of the pods that podeip serves, or they have, and pay for, two EIPs each",
@@ -112,4 +116,12 @@ pub fn coexistence(subject: &Subject) -> Finding {
             Finding::fail(failure.message, failure.hint.unwrap_or("remove rival.json; the agent writes it anew".into()))
         }
     }
+}
+
+/// Why an API server does not say is the finding of other checks.
+fn rival_now(subject: &Subject) -> Option<Rival> {
+    let kube = subject.kube().ok()?;
+    let pod_eips = kube.pod_eips(None, subject.list_deadline()).unwrap_or_default();
+    let sighting = coexist::look(kube, &pod_eips, subject.deadline()).ok()??;
+    Some(Rival { sighting, since: kube.now() })
 }

@@ -4,9 +4,9 @@ use std::fmt;
 
 use super::check::Finding;
 use super::subject::Subject;
-use crate::eip::at_once;
 use crate::eip::failure::{Failure, chain};
 use crate::eip::sweep;
+use crate::eip::{at_once, coexist};
 use crate::kube::{Operation, Resource, Verb};
 
 /// Something that podeip does in the cluster. A test compares them with install/rbac.yaml.
@@ -36,10 +36,14 @@ const fn lease(verb: Verb) -> Deed {
     Deed { verb, resource: Resource::Leases, place: Place::Named(sweep::LEASE) }
 }
 
+const fn rival(resource: Resource, name: &'static str) -> Deed {
+    Deed { verb: Verb::Get, resource, place: Place::Named(name) }
+}
+
 /// The one in install/rbac.yaml.
 const SERVICE_ACCOUNT: &str = "podeip";
 
-static DEEDS: [Deed; 18] = [
+static DEEDS: [Deed; 23] = [
     everywhere(Verb::Get, Resource::Pods),
     everywhere(Verb::List, Resource::Pods),
     everywhere(Verb::Patch, Resource::Pods),
@@ -58,6 +62,11 @@ static DEEDS: [Deed; 18] = [
     lease(Verb::Patch),
     Deed { verb: Verb::Create, resource: Resource::Leases, place: Place::Own },
     Deed { verb: Verb::Create, resource: Resource::ServiceAccountTokens, place: Place::Named(SERVICE_ACCOUNT) },
+    rival(Resource::ConfigMaps, coexist::SETTINGS_MAP),
+    rival(Resource::Deployments, coexist::ACK_EXTEND),
+    rival(Resource::DaemonSets, coexist::TERWAYS[0]),
+    rival(Resource::DaemonSets, coexist::TERWAYS[1]),
+    rival(Resource::DaemonSets, coexist::TERWAYS[2]),
 ];
 
 impl Deed {

@@ -40,7 +40,16 @@ fn a_second_sweep_finds_nothing_to_do() {
     let swept = cluster.scene.world.calls.mark();
     sweep_again(&cluster);
     let again: BTreeSet<String> = cluster.scene.world.calls.since(swept).into_iter().map(|call| call.name).collect();
-    let looks = ["DescribeEipAddresses", "get leases", "get pods", "list pods", "list podeips", "patch leases"];
+    let looks = [
+        "DescribeEipAddresses",
+        "get configmaps",
+        "get deployments",
+        "get leases",
+        "get pods",
+        "list pods",
+        "list podeips",
+        "patch leases",
+    ];
     assert_eq!(again, looks.map(String::from).into());
 }
 

@@ -18,7 +18,15 @@ use crate::sweeper::minutes;
 const AT_ONCE: usize = 24;
 
 /// What a round only reads; at none of these does it hold a pod's lock.
-const READS: [&str; 5] = ["DescribeEipAddresses", "get leases", "get pods", "list podeips", "list pods"];
+const READS: [&str; 7] = [
+    "DescribeEipAddresses",
+    "get configmaps",
+    "get deployments",
+    "get leases",
+    "get pods",
+    "list podeips",
+    "list pods",
+];
 
 /// Pods of all sorts, and what the runtime is about to do with them.
 struct Node {
