@@ -71,6 +71,12 @@ impl Pod {
         self.uid == uid.as_str() || STATIC_POD_HASHES.iter().any(of_manifest)
     }
 
+    /// The UID that runtimes know it by.
+    pub fn runtime_uid(&self) -> PodUid {
+        let hash = STATIC_POD_HASHES.iter().find_map(|key| self.annotations.get(*key));
+        PodUid::new(hash.unwrap_or(&self.uid))
+    }
+
     /// Whether all its containers have ended for good.
     pub fn finished(&self) -> bool {
         matches!(self.phase.as_str(), "Succeeded" | "Failed")

@@ -3,6 +3,7 @@
 mod conflicts;
 mod handover;
 mod identity;
+mod late;
 mod live;
 mod metrics;
 mod process;

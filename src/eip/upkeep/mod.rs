@@ -6,6 +6,7 @@
 
 mod doubt;
 mod drift;
+pub mod late;
 mod live;
 mod pods;
 mod rebuild;
@@ -35,6 +36,9 @@ pub use rebuild::rebuilt_id;
 use reports::Reports;
 use settle::Identity;
 pub use settle::{Scope, Settled, Unfinished};
+
+/// The interface that kubelet's runtimes give a pod its address on.
+const IFNAME: &str = "eth0";
 
 /// For finishing what was interrupted, within one round. What takes longer goes on in the next.
 const SETTLE_TIME: Duration = Duration::from_secs(30);
@@ -92,13 +96,18 @@ impl<'a> Upkeep<'a> {
         }
         let listed = self.list_pods(until);
         let mut ours = None;
+        let mut late = Vec::new();
         if let Some(pods) = listed.as_ref().filter(|_| self.node.settings.enabled)
             && !self.is_misnamed(pods, until)?
         {
-            self.rebuild_lost(pods, until)?;
+            // What could not be looked up may be there.
+            if self.rebuild_lost(pods, until)? {
+                late = self.see_late(pods, until)?;
+            }
             ours = Some(pods);
         }
         let mut pass = self.settle(Scope::All, listed.as_ref(), until.within(SETTLE_TIME))?;
+        pass.unfinished.extend(late);
         let Some(pods) = ours else { return Ok(pass) };
         let mut tended = self.tend(pods, until)?;
         if tended.rebinding {
@@ -129,12 +138,13 @@ impl<'a> Upkeep<'a> {
             .ok()
     }
 
-    fn rebuild_lost(&self, pods: &Pods, until: Deadline) -> Result<(), Failure> {
+    /// Whether all that is lost could be looked for.
+    fn rebuild_lost(&self, pods: &Pods, until: Deadline) -> Result<bool, Failure> {
         let rebuilt = match rebuild(self.node, pods, until) {
             Ok(rebuilt) => rebuilt,
             Err(failure) => {
                 log::warn!("looking for lost records of this node: {failure}");
-                return Ok(());
+                return Ok(false);
             }
         };
         for record in rebuilt {
@@ -146,7 +156,7 @@ impl<'a> Upkeep<'a> {
             };
             self.reports.tell(self.node.kube()?, &[pod.reference()], &self.node_name, &[notice], until);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Whether the pods that were set up here are another node's in the cluster. Then the listed pods

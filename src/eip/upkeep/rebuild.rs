@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::IFNAME;
 use super::pods::Pods;
 use crate::cloud::{Cloud, Eip, EipFilter, EipStatus};
 use crate::deadline::Deadline;
@@ -22,9 +23,6 @@ use crate::strategy::Strategy;
 
 /// For one pod: its PodEIP and its EIP.
 const LOOK_TIME: Duration = Duration::from_secs(15);
-
-/// The interface that kubelet's runtimes give a pod its address on.
-const IFNAME: &str = "eth0";
 
 /// Rebuilds the records of this node's pods that have an EIP and no record, and says which.
 ///
