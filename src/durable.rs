@@ -1,12 +1,20 @@
 //! Replacing a file so that a crash or power cut leaves either the old or the new content.
 
-use std::fs::{File, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
-/// Temporary files of [`replace`] start with this; a file of that name is a crash's leftover.
+use tempfile::NamedTempFile;
+
+/// Temporary files of [`replace`] start with this; an old file of that name is a crash's leftover. No
+/// runtime takes one for a configuration or a plugin: the name has no extension, and no plugin has it.
 pub const TEMP_PREFIX: &str = ".podeip-tmp-";
+
+/// Temporary files younger than this may belong to a living writer, of this process or another. A write
+/// takes milliseconds, even on a slow disk far below a minute.
+const LEFTOVER_AGE: Duration = Duration::from_secs(60);
 
 /// Writes `content` to a temporary file beside `path`, syncs it, renames it over `path` and
 /// syncs the directory. `mode` is the new file's permission bits, such as `0o600`, whatever the umask.
@@ -15,19 +23,60 @@ pub const TEMP_PREFIX: &str = ".podeip-tmp-";
 /// Any I/O error of the five steps; `path` then has its old content, or (when only the last
 /// sync failed) the new one.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let directory = match path.parent() {
-        Some(here) if here.as_os_str().is_empty() => Path::new("."),
-        parent => parent.unwrap_or(Path::new("/")),
-    };
+    write_beside(path, content, mode)?.persist(path).map_err(|refused| refused.error)?;
+    sync_directory_of(path)
+}
+
+/// The first half of [`replace`]: a synced temporary file, which goes when it is dropped.
+///
+/// # Errors
+/// Any I/O error, such as of a full disk.
+pub fn write_beside(path: &Path, content: &[u8], mode: u32) -> io::Result<NamedTempFile> {
     let mut file = tempfile::Builder::new()
         .prefix(TEMP_PREFIX)
         .permissions(Permissions::from_mode(mode))
-        .tempfile_in(directory)?;
+        .tempfile_in(directory_of(path))?;
     file.write_all(content)?;
     file.as_file().set_permissions(Permissions::from_mode(mode))?;
     file.as_file().sync_all()?;
-    file.persist(path).map_err(|refused| refused.error)?;
-    File::open(directory)?.sync_all()
+    Ok(file)
+}
+
+/// Has what was renamed to `path`, or removed there, survive a power cut.
+///
+/// # Errors
+/// Any I/O error.
+pub fn sync_directory_of(path: &Path) -> io::Result<()> {
+    File::open(directory_of(path))?.sync_all()
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(here) if here.as_os_str().is_empty() => Path::new("."),
+        parent => parent.unwrap_or(Path::new("/")),
+    }
+}
+
+/// Removes what killed writers left in `directory`. A leftover that cannot be removed only takes space,
+/// so it is reported and no more.
+pub fn sweep_leftovers(directory: &Path) {
+    // A directory that is missing or cannot be read is reported by whoever needs it.
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        let ours = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(TEMP_PREFIX.as_bytes()));
+        if ours
+            && is_old(&path)
+            && let Err(error) = fs::remove_file(&path)
+        {
+            log::warn!("cannot remove the leftover {}: {error}", path.display());
+        }
+    }
+}
+
+/// False for a file that is gone, or from the future because the clock was set back.
+fn is_old(path: &Path) -> bool {
+    let modified = fs::symlink_metadata(path).and_then(|found| found.modified());
+    modified.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age >= LEFTOVER_AGE))
 }
 
 #[cfg(test)]

@@ -36,3 +36,4 @@ pub use podeip::{
 };
 pub use request::{Operation, Resource, Verb};
 pub use service_account::TokenError;
+pub use token::word as token_in;

@@ -62,9 +62,13 @@ impl Token {
 
 /// A token out of text that people or tools wrote: it goes into an HTTP header, so it must be
 /// printable ASCII without spaces.
-pub(super) fn parse(text: &str) -> Option<Secret> {
+pub fn word(text: &str) -> Option<&str> {
     let token = text.trim();
-    (!token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())).then(|| Secret::new(token))
+    (!token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())).then_some(token)
+}
+
+pub(super) fn parse(text: &str) -> Option<Secret> {
+    word(text).map(Secret::new)
 }
 
 fn read(path: &Path) -> io::Result<Secret> {

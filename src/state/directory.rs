@@ -1,20 +1,13 @@
-//! The state directory itself: who may own it, how it is made, what crashes leave in it.
+//! The state directory itself: who may own it, how it is made, what is in it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 use nix::fcntl::OFlag;
 
 use super::StateError;
-use crate::durable;
-
-/// Temporary files younger than this may belong to a living writer: the cached credentials and
-/// the throttle note are written into the same directory without `state.lock`. A write takes
-/// milliseconds, even on a slow disk far below a minute.
-const LEFTOVER_AGE: Duration = Duration::from_secs(60);
 
 /// Whether the directory exists; an error unless only its owner, who is us, can put files there.
 pub(super) fn exists(directory: &Path) -> Result<bool, StateError> {
@@ -103,26 +96,4 @@ pub(super) fn entries(directory: &Path) -> Result<Vec<PathBuf>, StateError> {
 
 pub(super) fn name_starts_with(path: &Path, prefix: &str) -> bool {
     path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(prefix.as_bytes()))
-}
-
-/// Removes what killed writers left; call it under `state.lock`. A leftover that cannot be removed
-/// only takes space, so it is reported and no more.
-pub(super) fn sweep_leftovers(directory: &Path) {
-    let leftovers = entries(directory).unwrap_or_else(|error| {
-        log::warn!("{error}");
-        Vec::new()
-    });
-    for path in leftovers.iter().filter(|path| name_starts_with(path, durable::TEMP_PREFIX)) {
-        if is_old(path)
-            && let Err(error) = fs::remove_file(path)
-        {
-            log::warn!("cannot remove the leftover {}: {error}", path.display());
-        }
-    }
-}
-
-/// False for a file that is gone, or from the future because the clock was set back.
-fn is_old(path: &Path) -> bool {
-    let modified = fs::symlink_metadata(path).and_then(|found| found.modified());
-    modified.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age >= LEFTOVER_AGE))
 }

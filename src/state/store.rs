@@ -140,7 +140,7 @@ impl Store {
         change: impl FnOnce(&mut Vec<Attachment>) -> R,
     ) -> Result<R, StateError> {
         let _lock = self.lock(deadline)?;
-        directory::sweep_leftovers(&self.directory);
+        durable::sweep_leftovers(&self.directory);
         let (before, mut file) = self.load()?;
         let outcome = change(&mut file.attachments);
         let nothing_yet = before.is_empty() && file.attachments.is_empty();

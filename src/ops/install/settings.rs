@@ -11,17 +11,19 @@ use crate::settings::Settings;
 
 /// The rendering of `eni_conf`, and what it is made from.
 pub struct RenderedSettings {
-    /// JSON objects; a key of a later one wins.
+    /// JSON objects; a value of a later one wins.
     pub sources: Vec<PathBuf>,
     /// Where the add-on token is mirrored to, when it is: the rendering's `credential_path`.
     pub addon_token: Option<PathBuf>,
     pub target: PathBuf,
 }
 
-/// One object out of several: each key has the value of the last object that has the key. Values are not
-/// looked into, so that a later list or map replaces an earlier one.
-pub fn merge(objects: impl IntoIterator<Item = Map<String, Value>>) -> Map<String, Value> {
-    objects.into_iter().flatten().collect()
+/// One object out of several: each key has the value of the last object that has one. As in the settings,
+/// null and the empty text are none: templates leave them behind. Values are not looked into, so that a
+/// later list or map replaces an earlier one.
+fn merge(objects: impl IntoIterator<Item = Map<String, Value>>) -> Map<String, Value> {
+    let given = |(_, value): &(String, Value)| !value.is_null() && value.as_str() != Some("");
+    objects.into_iter().flatten().filter(given).collect()
 }
 
 impl RenderedSettings {
@@ -108,12 +110,11 @@ mod tests {
         let terway = json!({"version": "1", "vswitches": {"a": ["1"], "b": ["2"]}, "max_pool_size": 5, "x": 1});
         let merged = merge([
             object(terway),
-            object(json!({"vswitches": {"a": []}, "x": null})),
+            object(json!({"vswitches": {"a": []}, "x": null, "cluster_id": ""})),
             object(json!({"cluster_id": "c1"})),
+            object(json!({"cluster_id": "", "access_key": ""})),
         ]);
-        let expected = json!({
-            "version": "1", "vswitches": {"a": []}, "max_pool_size": 5, "x": null, "cluster_id": "c1",
-        });
+        let expected = json!({"version": "1", "vswitches": {"a": []}, "max_pool_size": 5, "x": 1, "cluster_id": "c1"});
         assert_eq!(Value::Object(merged), expected);
         assert!(merge([]).is_empty());
     }
