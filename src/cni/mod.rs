@@ -1,5 +1,6 @@
 //! The CNI wire: request, stanza, result, error and dispatch. Knows no EIP.
 
+pub mod conflist;
 pub mod dispatch;
 pub mod error;
 pub mod request;
