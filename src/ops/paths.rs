@@ -13,7 +13,7 @@ use crate::cni::stanza::{Keys, PLUGIN_TYPE, POD_ANNOTATIONS, Reading, Stanza, un
 use crate::eip::node::Paths;
 
 /// What runtimes take for network configuration.
-const RUNTIMES_EXTENSIONS: [&str; 3] = ["conf", "conflist", "json"];
+pub(super) const RUNTIMES_EXTENSIONS: [&str; 3] = ["conf", "conflist", "json"];
 
 /// All paths, for a command that acts.
 ///
@@ -112,6 +112,20 @@ pub fn loaded(directory: &Path) -> anyhow::Result<Option<Loaded>> {
     Ok(None)
 }
 
+/// Whether any file that a runtime may take from `directory` names us, be it one that it does not take now.
+///
+/// # Errors
+/// A directory that cannot be read.
+pub fn names_us(directory: &Path) -> anyhow::Result<bool> {
+    for file in files_in(directory, &RUNTIMES_EXTENSIONS)? {
+        let Some(content) = read_json(&file) else { continue };
+        if is_ours(&content) || stanza_of(directory, file, &content)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 fn ours(file: PathBuf, stanza: &Value, inlined: &[Value]) -> anyhow::Result<Ours> {
     let text = stanza.to_string();
     let keys = Keys::new(text.as_bytes())?;
@@ -171,7 +185,7 @@ fn is_ours(plugin: &Value) -> bool {
 }
 
 /// In the order in which runtimes read them; none when there is no such directory.
-fn files_in(directory: &Path, extensions: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
+pub(super) fn files_in(directory: &Path, extensions: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

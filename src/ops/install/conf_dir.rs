@@ -1,0 +1,200 @@
+//! Our stanza in the network configuration that the node's runtime uses.
+
+use std::ffi::OsStr;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow, bail};
+
+use super::super::paths;
+use super::TERWAY_CONFLIST;
+use super::kept::{Kept, Repair};
+use crate::cni::conflist::{self, Unfit, Wanted};
+use crate::durable;
+use crate::eip::node::Paths;
+
+/// A list that podeip made of a lone `.conf` or `.json` is named after it with this in place of the ending.
+/// A hyphen sorts before a point, so that runtimes take the list, and the primary's file stays untouched.
+const DERIVED_ENDING: &str = "-podeip.conflist";
+
+/// How often a file that somebody else rewrites at the same moment is looked at again.
+const ATTEMPTS: usize = 5;
+
+/// The directory from which the runtime takes its network configuration.
+pub struct ConfDir {
+    directory: PathBuf,
+    wanted: Wanted,
+}
+
+impl ConfDir {
+    pub fn new(directory: &Path, paths: &Paths) -> Self {
+        let wanted = Wanted {
+            config: paths.settings.clone(),
+            kubeconfig: paths.kubeconfig.clone(),
+            state_dir: paths.state_directory.clone(),
+        };
+        Self { directory: directory.to_owned(), wanted }
+    }
+
+    /// Takes our stanza out of every list and removes the lists that we made; says what was done.
+    ///
+    /// # Errors
+    /// A file that cannot be read or written, and one in which nothing but podeip is.
+    pub fn take_out(&self) -> anyhow::Result<Vec<String>> {
+        let mut done = Vec::new();
+        for path in self.files()? {
+            if is_derived(&path) {
+                remove(&path)?;
+                done.push(format!("{} removed", path.display()));
+            } else if self.edit(&path, |text| Ok(conflist::unchained(text).ok().flatten()))? {
+                done.push(format!("podeip taken out of {}", path.display()));
+            }
+        }
+        durable::sweep_leftovers(&self.directory);
+        Ok(done)
+    }
+
+    /// Whether something that a runtime may take still names podeip.
+    ///
+    /// # Errors
+    /// A directory that cannot be read.
+    pub fn conf_names_us(&self) -> anyhow::Result<bool> {
+        paths::names_us(&self.directory)
+    }
+
+    /// Terway's list of this node with our stanza, as a value of its key in the ConfigMap eni-config.
+    ///
+    /// # Errors
+    /// A node without that list, or one that cannot carry our stanza.
+    pub fn terway_value(&self) -> anyhow::Result<String> {
+        let path = self.directory.join(TERWAY_CONFLIST);
+        let text = fs::read_to_string(&path).with_context(|| {
+            format!("cannot read {}, which Terway writes at its start; run this on a node with Terway", path.display())
+        })?;
+        Ok(conflist::chained(&text, &self.wanted).map_err(|unfit| unusable(&path, &unfit))?.unwrap_or(text))
+    }
+
+    /// Puts the primary's own file right, or the list that we make of it.
+    fn chain_in(&self, primary: &Path) -> anyhow::Result<Option<String>> {
+        if primary.extension() == Some(OsStr::new("conflist")) {
+            let chained = |text: &str| conflist::chained(text, &self.wanted);
+            let written = self.edit(primary, chained)?;
+            let terway = primary.file_name() == Some(OsStr::new(TERWAY_CONFLIST));
+            let lasting = "; Terway writes it anew at each start, so put it into the key 10-terway.conflist of the \
+                           ConfigMap kube-system/eni-config (podeip install --print-terway-conflist prints the value)";
+            let hint = if terway { lasting } else { "" };
+            return Ok(written.then(|| format!("podeip put into {}{hint}", primary.display())));
+        }
+        let derived = derived_from(primary);
+        let (text, like) = read(primary)?;
+        let list = conflist::list_from_conf(&text, &self.wanted).map_err(|unfit| unusable(primary, &unfit))?;
+        if fs::read(&derived).is_ok_and(|found| found == list.as_bytes()) {
+            return Ok(None);
+        }
+        replace(&derived, &list, &like, || true)?;
+        Ok(Some(format!("{} made of {}", derived.display(), primary.display())))
+    }
+
+    /// Replaces the content of `path` by what `change` makes of it. Says whether it did.
+    fn edit(&self, path: &Path, change: impl Fn(&str) -> Result<Option<String>, Unfit>) -> anyhow::Result<bool> {
+        for _ in 0..ATTEMPTS {
+            let (text, like) = read(path)?;
+            let Some(new) = change(&text).map_err(|unfit| unusable(path, &unfit))? else { return Ok(false) };
+            // Somebody else's newer content must not be lost.
+            let unchanged = || fs::read(path).is_ok_and(|now| now == text.as_bytes());
+            if replace(path, &new, &like, unchanged)? {
+                return Ok(true);
+            }
+        }
+        bail!("{} changes all the time; end whatever rewrites it", path.display())
+    }
+
+    /// Lists of ours whose `.conf` is not what runtimes would take any more. They would hide what is.
+    fn remove_stale(&self, primary: Option<&Path>) -> anyhow::Result<Vec<String>> {
+        let wanted = primary.map(derived_from);
+        let stale = self.files()?.into_iter().filter(|path| is_derived(path) && Some(path) != wanted.as_ref());
+        stale.map(|path| remove(&path).map(|()| format!("{} removed", path.display()))).collect()
+    }
+
+    /// What a runtime may take, in its order.
+    fn files(&self) -> anyhow::Result<Vec<PathBuf>> {
+        paths::files_in(&self.directory, &paths::RUNTIMES_EXTENSIONS)
+    }
+}
+
+impl Kept for ConfDir {
+    fn watched(&self) -> Vec<PathBuf> {
+        vec![self.directory.clone()]
+    }
+
+    /// Never makes a configuration where the primary has none: the node would be ready, and its pods without
+    /// an address.
+    fn put_right(&self) -> anyhow::Result<Repair> {
+        durable::sweep_leftovers(&self.directory);
+        let primary = self.files()?.into_iter().find(|path| !is_derived(path));
+        let mut done = Vec::new();
+        if let Some(primary) = &primary {
+            done.extend(self.chain_in(primary)?);
+        }
+        done.extend(self.remove_stale(primary.as_deref())?);
+        Ok(match primary {
+            _ if !done.is_empty() => Repair::Done(done.join("; ")),
+            Some(_) => Repair::Sound,
+            None => Repair::Waiting(format!("the primary plugin has no configuration in {}", self.directory.display())),
+        })
+    }
+}
+
+fn is_derived(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().ends_with(DERIVED_ENDING.as_bytes()))
+}
+
+fn derived_from(conf: &Path) -> PathBuf {
+    let mut name = conf.file_stem().unwrap_or_default().to_owned();
+    name.push(DERIVED_ENDING);
+    conf.with_file_name(name)
+}
+
+fn read(path: &Path) -> anyhow::Result<(String, Metadata)> {
+    let both = || Ok::<_, io::Error>((fs::read_to_string(path)?, fs::metadata(path)?));
+    both().with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// A file that is being written is unfit for a moment, and runtimes differ in what they do with one that
+/// stays so: the next one of the directory is not touched in its place.
+fn unusable(path: &Path, unfit: &Unfit) -> anyhow::Error {
+    anyhow!(
+        "{} is the first network configuration of this node and podeip cannot be put into it: {unfit}",
+        path.display()
+    )
+}
+
+/// Gives `path` this content with the mode and owner of `like`, if `still` holds at the last moment.
+fn replace(path: &Path, content: &str, like: &Metadata, still: impl Fn() -> bool) -> anyhow::Result<bool> {
+    let written = || {
+        let file = durable::write_beside(path, content.as_bytes(), like.permissions().mode() & 0o7777)?;
+        let made = file.as_file().metadata()?;
+        if (made.uid(), made.gid()) != (like.uid(), like.gid()) {
+            fchown(file.as_file(), Some(like.uid()), Some(like.gid()))?;
+        }
+        if !still() {
+            return Ok(false);
+        }
+        file.persist(path).map_err(|refused| refused.error)?;
+        durable::sync_directory_of(path).map(|()| true)
+    };
+    written().with_context(|| {
+        format!("cannot write {}; its directory must be writable and its file system not full", path.display())
+    })
+}
+
+fn remove(path: &Path) -> anyhow::Result<()> {
+    fs::remove_file(path)
+        .and_then(|()| durable::sync_directory_of(path))
+        .with_context(|| format!("cannot remove {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests;
