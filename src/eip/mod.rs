@@ -26,6 +26,7 @@ pub mod publish;
 pub mod reconcile;
 pub mod request;
 pub mod rrsa;
+pub mod retire;
 pub mod sandbox;
 pub mod surroundings;
 pub mod sweep;

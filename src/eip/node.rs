@@ -15,6 +15,9 @@ use crate::state::{Store, ThrottleNote};
 /// Twice the doubt ([`READ_LAG`](super::bind::READ_LAG)), and a second for the calls.
 const LEAST_RECOVERY: Duration = Duration::from_secs(5);
 
+/// In the state directory: the temporary credentials that the next process can use.
+pub const CREDENTIAL_CACHE: &str = "credentials.json";
+
 /// The files a verb is pointed at (the stanza's, or the defaults).
 #[derive(Clone, Debug)]
 pub struct Paths {
@@ -82,7 +85,7 @@ impl Node {
             access_key: self.settings.access_key.clone(),
             addon_token: self.settings.credential_path.clone(),
             rrsa: rrsa::configured(&self.settings, &self.kubeconfig, &self.tally, |name| std::env::var(name).ok())?,
-            credential_cache: self.store.directory().join("credentials.json"),
+            credential_cache: self.store.directory().join(CREDENTIAL_CACHE),
             tally: self.tally.clone(),
         };
         let cloud = Cloud::new(config, Box::new(self.store.throttle_note()))?;

@@ -172,6 +172,17 @@ pub fn publish(
     )
 }
 
+/// Takes what [`publish`] wrote away from a pod that lives on without its EIP.
+pub fn unpublish(kube: &Kube, pod: &Pod, notice: &Notice, deadline: Deadline) -> Result<(), Failure> {
+    let keys = ADDRESS_KEYS.into_iter().chain(ID_KEYS).chain([ENI_KEY]);
+    let shown: BTreeMap<&str, Option<&str>> =
+        keys.filter(|key| pod.annotations.contains_key(*key)).map(|key| (key, None)).collect();
+    if !shown.is_empty() {
+        kube.patch_pod_annotations(pod, &shown, deadline)?;
+    }
+    set_gate(kube, pod, false, notice.reason, &notice.message, deadline)
+}
+
 /// Sets the condition that the pod's readiness waits for, if the pod lists it and shows another one.
 pub fn set_gate(
     kube: &Kube,

@@ -6,8 +6,10 @@ use std::process::ExitCode;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::install::{self, options::InstallOptions};
 use super::named::Named;
 use super::print::say;
+use super::uninstall::{self, UninstallOptions};
 use super::{agent, doctor, gc, list, show};
 use crate::logging;
 
@@ -73,6 +75,27 @@ enum Command {
     /// NODE_NAME is the node's name in the cluster (the host's name if unset), POD_NAMESPACE the
     /// namespace of the Lease (kube-system if unset).
     Agent(agent::AgentOptions),
+    /// Put the executable, its files and its stanza in place on this node, once
+    ///
+    /// The stanza comes last and goes into the configuration that the runtime uses, after the primary
+    /// plugin; nothing else in it changes. What is right already is not written. `podeip agent
+    /// --keep-installed` with the same options keeps it so. Paths that no option names are the defaults
+    /// of the stanza, whatever a stanza that is there says.
+    ///
+    /// Exit code 0 when the stanza stands, or will as soon as what is awaited (a primary plugin's
+    /// configuration, for one) is there.
+    Install {
+        /// Print Terway's configuration with the stanza in it, for the key 10-terway.conflist of the
+        /// ConfigMap eni-config in kube-system, and do nothing else
+        #[arg(long)]
+        print_terway_conflist: bool,
+        #[command(flatten)]
+        paths: PathOptions,
+        #[command(flatten)]
+        options: InstallOptions,
+    },
+    /// Take podeip off this node: its stanza first, then its files, the executable last
+    Uninstall(UninstallOptions),
 }
 
 fn check_names() -> impl Iterator<Item = PossibleValue> {
@@ -140,6 +163,9 @@ pub fn run() -> ExitCode {
         Command::Doctor { checks, output, bin_dir, options } => doctor::run(&checks, output, &bin_dir, &options),
         Command::Gc { dry_run, options } => gc::run(dry_run, &options),
         Command::Agent(options) => agent::run(&options),
+        Command::Install { print_terway_conflist: true, paths, .. } => install::print_terway_conflist(&paths),
+        Command::Install { options, paths, .. } => install::run(&options, &paths),
+        Command::Uninstall(options) => uninstall::run(&options),
     };
     match outcome {
         Ok(code) => code,

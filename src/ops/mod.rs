@@ -5,11 +5,12 @@ mod cli;
 mod doctor;
 mod gc;
 mod identity;
-pub mod install;
+mod install;
 mod list;
 mod named;
 mod paths;
 mod print;
 mod show;
+mod uninstall;
 
 pub use cli::run;

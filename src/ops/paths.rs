@@ -65,6 +65,17 @@ pub fn as_far_as_readable(options: &PathOptions) -> Paths {
     }
 }
 
+/// The paths of an installation: what no option names is at its default place, for what a stanza says is
+/// what the installation made it say.
+pub fn of_installation(options: &PathOptions) -> Paths {
+    let defaults = Stanza::default();
+    Paths {
+        settings: options.config.clone().unwrap_or(defaults.config),
+        kubeconfig: options.kubeconfig.clone().unwrap_or(defaults.kubeconfig),
+        state_directory: options.state_dir.clone().unwrap_or(defaults.state_dir),
+    }
+}
+
 /// The network configuration that a runtime takes: the first file that can be used.
 #[derive(Debug)]
 pub struct Loaded {

@@ -1,4 +1,5 @@
-//! What the agent tells a Prometheus server: the verbs of its node, the EIPs it has seen, its own rounds.
+//! What the agent tells a Prometheus server: the verbs of its node, the EIPs it has seen, its own rounds, and
+//! the parts of the installation that it keeps.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +11,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeMet
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
@@ -34,6 +35,8 @@ pub struct Metrics {
     stage_seconds: Family<Labels<1>, Histogram>,
     calls: Family<Labels<2>, Counter>,
     rounds: Family<Labels<1>, Counter>,
+    install_repairs: Family<Labels<1>, Counter>,
+    installed: Family<Labels<1>, Gauge>,
     seen: Arc<Seen>,
 }
 
@@ -74,6 +77,8 @@ impl Default for Metrics {
             stage_seconds: Family::new_with_constructor(histogram),
             calls: Family::default(),
             rounds: Family::default(),
+            install_repairs: Family::default(),
+            installed: Family::default(),
             seen: Arc::default(),
             registry: Registry::default(),
         };
@@ -94,6 +99,16 @@ impl Default for Metrics {
         );
         registry.register("api_calls", "Tries of calls to the cloud and the API server", metrics.calls.clone());
         registry.register("rounds", "Rounds of this agent over its node, by their outcome", metrics.rounds.clone());
+        registry.register(
+            "install_repairs",
+            "Parts of the installation that were put right",
+            metrics.install_repairs.clone(),
+        );
+        registry.register(
+            "installed",
+            "Whether a part of the installation is as it should be",
+            metrics.installed.clone(),
+        );
         registry.register_collector(Box::new(metrics.seen.clone()));
         Self { registry, ..metrics }
     }
@@ -119,6 +134,16 @@ impl Metrics {
     /// One round over the node ended, `ok` or with the kind of its failure.
     pub fn count_round(&self, outcome: &str) {
         self.rounds.get_or_create(&[("outcome", outcome.into())]).inc();
+    }
+
+    /// A part of the installation was missing or wrong.
+    pub fn count_repair(&self, part: &'static str) {
+        self.install_repairs.get_or_create(&[("part", part.into())]).inc();
+    }
+
+    /// Whether a part of the installation is right now.
+    pub fn set_installed(&self, part: &'static str, right: bool) {
+        self.installed.get_or_create(&[("part", part.into())]).set(right.into());
     }
 
     /// Replaces what was seen of this node.

@@ -2,7 +2,8 @@
 //!
 //! One process a node. The main thread waits for signals and for changes of the state file; one thread
 //! settles what a change means, one makes a round over the node every period, one sweeps. While it
-//! lives it holds `agent.lock`, and DEL leaves to it what needs waiting.
+//! lives it holds `agent.lock`, and DEL leaves to it what needs waiting. With `--keep-installed` another
+//! thread keeps what `podeip install` made; how that goes does not touch the agent's health.
 
 mod health;
 mod metrics;
@@ -14,14 +15,18 @@ use std::process::ExitCode;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Args;
 
 use super::cli::PathOptions;
 use super::identity::Identity;
+use super::install::keeper::Keeper;
+use super::install::options::InstallOptions;
+use super::install::{Installation, Look};
 use super::paths;
 use super::print::{columns, or_dash, print, say};
 use crate::deadline::Deadline;
+use crate::eip::failure::chain;
 use crate::eip::node::{Node, Paths};
 use crate::eip::sweep::{Finding, Report, Sweeper, Swept, What};
 use crate::eip::upkeep::{Scope, Upkeep};
@@ -43,6 +48,9 @@ const PASS_TIME: Duration = Duration::from_secs(60);
 /// to the agent writes nothing more when it ends.
 const SOON: Duration = Duration::from_millis(300);
 
+/// Between two looks for settings that the installation has not been able to render yet.
+const SETTINGS_PAUSE: Duration = Duration::from_secs(1);
+
 /// Giving the Lease back, at the end.
 const RESIGN_TIME: Duration = Duration::from_secs(3);
 
@@ -58,8 +66,14 @@ pub struct AgentOptions {
     /// Where /metrics and /healthz are served, or "off"
     #[arg(long, value_name = "ADDRESS", default_value_t)]
     metrics: Served,
+    /// Keep what `podeip install` makes with these options: put it right whenever it is changed, and
+    /// follow what it is made from. Nothing is taken away when the agent ends
+    #[arg(long)]
+    keep_installed: bool,
     #[command(flatten)]
     paths: PathOptions,
+    #[command(flatten)]
+    installation: InstallOptions,
 }
 
 /// Runs until SIGTERM or SIGINT, or once.
@@ -68,9 +82,11 @@ pub struct AgentOptions {
 /// Settings or a state that cannot be used, and another agent on this node.
 pub fn run(options: &AgentOptions) -> anyhow::Result<ExitCode> {
     crate::logging::init_stderr(log::LevelFilter::Info);
-    let paths = paths::resolve(&options.paths)?;
     let identity = Identity::read()?;
+    let paths =
+        if options.keep_installed { paths::of_installation(&options.paths) } else { paths::resolve(&options.paths)? };
     if options.once {
+        let _kept = keep_installed(options, |_| {})?;
         return once(&paths, &identity, options.report_only);
     }
     let store = Store::open(&paths.state_directory)?;
@@ -80,11 +96,41 @@ pub fn run(options: &AgentOptions) -> anyhow::Result<ExitCode> {
     log::info!("agent of node {} starts", identity.node);
     let telemetry = Telemetry::new(&store, LONGEST_ROUND * 2);
     let _server = telemetry.serve(options.metrics);
-    while let Ended::SettingsChanged = serve(&paths, &identity, options.report_only, &waiter, &telemetry)? {
-        log::info!("the settings changed and are read again");
+    let kept = keep_installed(options, telemetry.teller_of_installation())?;
+    if kept.is_none() || await_settings(&paths, &waiter) {
+        while let Ended::SettingsChanged = serve(&paths, &identity, options.report_only, &waiter, &telemetry)? {
+            log::info!("the settings changed and are read again");
+        }
     }
     log::info!("agent of node {} ends", identity.node);
     Ok(ExitCode::SUCCESS)
+}
+
+fn keep_installed(options: &AgentOptions, told: impl Fn(&Look) + Send + 'static) -> anyhow::Result<Option<Keeper>> {
+    let sources = &options.installation;
+    if !options.keep_installed {
+        let idle = sources.settings_from.is_empty() && sources.addon_token_from.is_none();
+        ensure!(idle, "--settings-from and --addon-token-from do nothing without --keep-installed");
+        return Ok(None);
+    }
+    Keeper::start(Installation::new(sources, &options.paths)?, told).map(Some)
+}
+
+/// Waits for settings that can be read. An agent that ended for want of them would not keep the rest of the
+/// installation meanwhile. False when it is to stop.
+fn await_settings(paths: &Paths, waiter: &Waiter) -> bool {
+    let mut told = None;
+    while let Err(lack) = Settings::read(&paths.settings, |name| std::env::var(name).ok()) {
+        let lack = chain(&lack);
+        if told.as_ref() != Some(&lack) {
+            log::error!("waiting for settings: {lack}");
+            told = Some(lack);
+        }
+        if waiter.wait(Instant::now() + SETTINGS_PAUSE) == Woken::Stop {
+            return false;
+        }
+    }
+    true
 }
 
 fn take_place(store: &Store) -> anyhow::Result<AgentLock> {

@@ -12,6 +12,8 @@ use super::metrics::{Metrics, NodeGauges, SweepGauges};
 use super::serve::{DEFAULT_ADDRESS, Server};
 use crate::eip::node::Node;
 use crate::eip::sweep::Report;
+use crate::ops::install::Look;
+use crate::ops::install::kept::Repair;
 use crate::state::Store;
 use crate::state::format::Phase;
 use crate::state::measures::Position;
@@ -98,6 +100,19 @@ impl Telemetry {
         }
         let held = records.iter().filter(|record| record.eip.is_some() && record.binding.is_none()).count();
         self.metrics.set_node(NodeGauges { eips_by_phase: phases, held });
+    }
+
+    /// Has the figures hear of every look at a part of the installation.
+    pub fn teller_of_installation(&self) -> impl Fn(&Look) + Send + 'static {
+        let metrics = self.metrics.clone();
+        move |look| match &look.outcome {
+            Ok(Repair::Sound) => metrics.set_installed(look.part, true),
+            Ok(Repair::Done(_)) => {
+                metrics.count_repair(look.part);
+                metrics.set_installed(look.part, true);
+            }
+            Ok(Repair::Waiting(_)) | Err(_) => metrics.set_installed(look.part, false),
+        }
     }
 
     /// A round over the node ended.

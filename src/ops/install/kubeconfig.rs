@@ -7,10 +7,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::kept::{Kept, Repair};
 use super::{mounted, secret_file};
+use crate::kube;
 
 /// Name of the only cluster, user and context.
 const ENTRY: &str = "podeip";
@@ -55,6 +56,11 @@ fn render(server: &str, token: &str, authority_pem: &[u8]) -> String {
     format!("{kubeconfig:#}\n")
 }
 
+/// Whether `text` is a rendering, and not what somebody else put there.
+pub fn is_rendering(text: &[u8]) -> bool {
+    serde_json::from_slice(text).is_ok_and(|found: Value| found["current-context"] == ENTRY)
+}
+
 impl Kept for RenderedKubeconfig {
     fn watched(&self) -> Vec<PathBuf> {
         let target = self.target.parent().map(Path::to_owned);
@@ -71,7 +77,7 @@ impl Kept for RenderedKubeconfig {
                 self.target.display()
             )));
         };
-        let Some(token) = word(&token) else {
+        let Some(token) = str::from_utf8(&token).ok().and_then(kube::token_in) else {
             bail!("{account}/token is not one word of printable ASCII; mount the service account's token there");
         };
         // Without an authority of the cluster the public ones would be believed.
@@ -85,12 +91,6 @@ impl Kept for RenderedKubeconfig {
             Ok(Repair::Sound)
         }
     }
-}
-
-/// A token as it fits into an HTTP header.
-fn word(token: &[u8]) -> Option<&str> {
-    let word = str::from_utf8(token).ok()?.trim();
-    (!word.is_empty() && word.bytes().all(|byte| byte.is_ascii_graphic())).then_some(word)
 }
 
 #[cfg(test)]
@@ -144,6 +144,7 @@ mod tests {
             assert_eq!(kubeconfig.target.metadata().unwrap().mode() & 0o7777, 0o600);
             assert_eq!(Kube::from_kubeconfig(&kubeconfig.target).unwrap().server(), kubeconfig.server);
             let text = fs::read_to_string(&kubeconfig.target).unwrap();
+            assert!(is_rendering(text.as_bytes()));
             assert!(text.contains(&format!("\"{}\"", token.trim())), "{text}");
             assert!(text.contains(&STANDARD.encode(authority)), "{text}");
         }

@@ -58,6 +58,22 @@ fn an_agent_that_has_seen_nothing_claims_nothing() {
 }
 
 #[test]
+fn each_part_of_the_installation_is_told_as_it_is_now() {
+    let metrics = Metrics::default();
+    metrics.set_installed("kubeconfig", false);
+    metrics.count_repair("stanza");
+    metrics.set_installed("stanza", true);
+    assert_lines(
+        &metrics,
+        &[
+            "podeip_install_repairs_total{part=\"stanza\"} 1",
+            "podeip_installed{part=\"kubeconfig\"} 0",
+            "podeip_installed{part=\"stanza\"} 1",
+        ],
+    );
+}
+
+#[test]
 fn verbs_are_counted_with_their_stages_and_calls() {
     let metrics = Metrics::default();
     metrics.absorb_verb(&measures(Verb::Add, "ok", 4.2));

@@ -1,0 +1,36 @@
+//! What `podeip install`, `podeip agent --keep-installed` and `podeip uninstall` can be told.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// What the files of the installation are made from. All other paths are the installation's own: what no
+/// option names is at its default place, whatever a stanza that is there already says.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Installation")]
+pub struct InstallOptions {
+    /// A JSON object to render the settings from; may be given more than once. A value in a later file
+    /// wins, and a file that is missing is passed over. Without it the settings stay as they are
+    #[arg(long = "settings-from", value_name = "FILE")]
+    pub settings_from: Vec<PathBuf>,
+    /// The mounted Secret's encrypted add-on token, to be mirrored beside the settings
+    #[arg(long, value_name = "FILE")]
+    pub addon_token_from: Option<PathBuf>,
+    #[command(flatten)]
+    pub node: NodeOptions,
+}
+
+/// What every command needs that works on an installation.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Installation")]
+pub struct NodeOptions {
+    /// The mounted service account, "token" and "ca.crt", to make the kubeconfig from
+    #[arg(long, value_name = "DIR", default_value = "/var/run/secrets/kubernetes.io/serviceaccount")]
+    pub service_account: PathBuf,
+    /// The API server for the kubeconfig [default: the cluster's, as a container of it knows]
+    #[arg(long, value_name = "URL")]
+    pub api_server: Option<String>,
+    /// Where the runtime looks for plugins
+    #[arg(long, value_name = "DIR", default_value = "/opt/cni/bin")]
+    pub bin_dir: PathBuf,
+}

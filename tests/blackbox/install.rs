@@ -1,0 +1,7 @@
+//! `podeip install`, the agent that keeps what it made, and `podeip uninstall`, in directories of a scratch node.
+
+mod files;
+mod keeping;
+mod killed;
+mod site;
+mod uninstalling;

@@ -1,0 +1,123 @@
+//! `podeip uninstall` on a node whose pods have EIPs.
+
+use std::fs;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use podeip_sim::cloud::defaults;
+use serde_json::{Value, json};
+
+use super::site::{BRIDGE, Site};
+use crate::arranged;
+use crate::scene::{NODE, Sandbox};
+
+/// Pods of all kinds: what is allocated goes, what is named or fixed stays.
+struct Pods {
+    follow: Sandbox,
+    fixed: (Sandbox, String),
+    named: Sandbox,
+}
+
+fn with_pods() -> (Site, Pods) {
+    let site = Site::with_executable();
+    site.install();
+    let (follow, _) = arranged::served(&site.scene, "follow", 5, "Follow");
+    let fixed = arranged::served(&site.scene, "fixed", 6, "10m");
+    let named = arranged::served_by_name(&site.scene, "named", 7, defaults::USER_EIP, "Follow");
+    (site, Pods { follow, fixed, named })
+}
+
+#[track_caller]
+fn assert_gone(site: &Site) {
+    assert_eq!(site.conf_files().into_iter().collect::<Vec<_>>(), [("10-podnet.conflist".into(), BRIDGE.to_owned())]);
+    for file in ["eni_conf", "kubeconfig", "bin/podeip", "state/credentials.json"] {
+        assert!(!site.scene.path(file).exists(), "{file}");
+    }
+}
+
+#[test]
+fn eips_of_pods_are_decided_about_first() {
+    let (site, pods) = with_pods();
+    let before = (site.conf_files(), site.scene.world.cloud.state(), site.scene.records());
+    let refused = site.uninstall(&[]);
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""), "{refused:?}");
+    for word in ["default/follow", &pods.fixed.1, "default/named", "--release", "--keep"] {
+        assert!(refused.stderr.contains(word), "{word}: {refused:?}");
+    }
+    let keeper = site.keeper();
+    for way in ["--keep", "--release"] {
+        let refused = site.uninstall(&[way]);
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        assert!(refused.stderr.contains("a podeip agent runs on this node"), "{refused:?}");
+    }
+    drop(keeper);
+    assert_eq!(site.uninstall(&["--keep", "--release"]).code, Some(2));
+    assert_eq!((site.conf_files(), site.scene.world.cloud.state(), site.scene.records()), before);
+
+    // The EIPs stay where they are, and the next installation goes on with them.
+    let kept = site.uninstall(&["--keep"]);
+    assert_eq!(kept.code, Some(0), "{kept:?}");
+    assert_gone(&site);
+    assert_eq!((site.scene.world.cloud.state(), site.scene.records()), (before.1, before.2));
+    let again = site.uninstall(&["--keep"]);
+    assert_eq!((again.code, again.stdout.as_str()), (Some(0), ""), "{again:?}");
+    site.place_executable();
+    site.install();
+    site.scene.delete_pod(&pods.follow);
+    site.scene.del(&pods.follow);
+    assert!(site.scene.on(pods.follow.ip).is_empty(), "{}", site.scene.log());
+}
+
+#[test]
+fn release_gives_back_what_no_pod_named_and_no_pod_eip_keeps() {
+    let (site, pods) = with_pods();
+    fs::write(site.scene.state_dir().join("credentials.json"), "{}").unwrap();
+    // The token went with the agent's pod; this run's service account has a new one.
+    site.rotate_in_cluster("second");
+    let stuck = site.uninstall(&["--release"]);
+    assert_eq!(stuck.code, Some(1), "{stuck:?}");
+    assert!(
+        stuck.stderr.contains("pod default/follow is not ended") && stuck.stderr.contains("--kubeconfig"),
+        "{stuck:?}"
+    );
+    assert_eq!((site.chain().unwrap(), site.scene.records().len()), (vec!["bridge".to_owned()], 3));
+    site.rotate_in_mount("second");
+    let answer = site.uninstall(&["--release"]);
+    assert_eq!((answer.code, answer.stderr.as_str()), (Some(0), ""), "{answer:?}");
+    assert_gone(&site);
+
+    let scene = &site.scene;
+    assert_eq!(scene.records(), Vec::<Value>::new());
+    for pod in [&pods.follow, &pods.fixed.0, &pods.named] {
+        assert!(scene.on(pod.ip).is_empty(), "{}", pod.name);
+        let annotations = scene.pod_object(pod)["metadata"]["annotations"].clone();
+        assert!(annotations.as_object().unwrap().keys().all(|key| !key.contains("allocated")), "{annotations}");
+        assert_eq!(scene.events(pod, "EIPWithdrawn").len(), 1, "{}", pod.name);
+    }
+    assert!(scene.pod_eip(&pods.follow).is_none() && scene.pod_eip(&pods.named).is_none());
+    let kept = scene.pod_eip(&pods.fixed.0).unwrap();
+    assert_eq!((&kept["spec"]["allocationID"], &kept["status"]["status"]), (&json!(pods.fixed.1), &json!("Available")));
+    assert!(scene.world.cloud.eip(&pods.fixed.1).is_some() && scene.world.cloud.eip(defaults::USER_EIP).is_some());
+    let tagged = |eip: &podeip_sim::cloud::EipView| eip.tag("podeip-node") == Some(NODE) && eip.id != pods.fixed.1;
+    assert!(!scene.world.cloud.eips().iter().any(tagged), "{:?}", scene.world.cloud.eips());
+}
+
+/// CRI-O and podman run the plugins of the list that a pod was made with when it ends.
+#[test]
+fn the_executable_stays_while_a_pods_list_names_it() {
+    let site = Site::with_executable();
+    site.install();
+    let list = fs::read(site.conf("10-podnet.conflist")).unwrap();
+    let entry = json!({"kind": "cniCacheV1", "containerId": "c", "config": STANDARD.encode(list), "ifName": "eth0"});
+    fs::write(site.scene.path("results/podnet-c-eth0"), entry.to_string()).unwrap();
+    let answer = site.uninstall(&[]);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    assert!(answer.stderr.contains("bin/podeip stays") && site.executable().exists(), "{answer:?}");
+    assert!(!site.scene.path("eni_conf").exists());
+    // It does no harm at that pod's end.
+    let pod = site.scene.pod("web-0", [10, 219, 0, 5], &[]);
+    site.scene.del(&pod);
+    fs::remove_file(site.scene.path("results/podnet-c-eth0")).unwrap();
+    assert_eq!(site.uninstall(&[]).code, Some(0));
+    assert_gone(&site);
+}
