@@ -197,6 +197,8 @@ fn exported() -> BTreeSet<String> {
     let metrics = Metrics::default();
     metrics.absorb_verb(&measures(Verb::Add, "ok", 4.2));
     metrics.count_round("ok");
+    metrics.count_repair("stanza");
+    metrics.set_installed("stanza", true);
     metrics.set_node(NodeGauges { eips_by_phase: BTreeMap::from([("Bound".to_owned(), 1)]), held: 0 });
     metrics.set_sweep(sweep());
     let text = metrics.encode().unwrap();
