@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::builder::{PossibleValue, PossibleValuesParser};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use super::install::{self, options::InstallOptions};
 use super::named::Named;
 use super::print::say;
 use super::uninstall::{self, UninstallOptions};
-use super::{agent, doctor, gc, list, show};
+use super::{agent, doctor, gc, list, manual, show};
 use crate::logging;
 
 /// Gives a Kubernetes pod its own Alibaba Cloud elastic IP while its network is set up.
@@ -96,6 +97,22 @@ enum Command {
     },
     /// Take podeip off this node: its stanza first, then its files, the executable last
     Uninstall(UninstallOptions),
+    /// Print a script that completes commands and options in a shell
+    ///
+    /// For the shell that runs now: source <(podeip completion bash)
+    Completion {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Print the manual page podeip(8)
+    ///
+    /// To read it: podeip man | man -l -
+    Man {
+        /// Write it and a page for each command to this directory instead
+        #[arg(long, value_name = "DIR")]
+        output: Option<PathBuf>,
+    },
 }
 
 fn check_names() -> impl Iterator<Item = PossibleValue> {
@@ -166,6 +183,8 @@ pub fn run() -> ExitCode {
         Command::Install { print_terway_conflist: true, paths, .. } => install::print_terway_conflist(&paths),
         Command::Install { options, paths, .. } => install::run(&options, &paths),
         Command::Uninstall(options) => uninstall::run(&options),
+        Command::Completion { shell } => manual::completion(Cli::command(), shell),
+        Command::Man { output } => manual::man(Cli::command(), output.as_deref()),
     };
     match outcome {
         Ok(code) => code,

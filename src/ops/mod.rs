@@ -7,6 +7,7 @@ mod gc;
 mod identity;
 mod install;
 mod list;
+mod manual;
 mod named;
 mod paths;
 mod print;

@@ -2,6 +2,7 @@
 
 mod doctor;
 mod gc;
+mod manual;
 mod show;
 
 use std::fs;
