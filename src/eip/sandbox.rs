@@ -10,6 +10,10 @@ use crate::names::{ContainerId, EniId, PodRef};
 use crate::net::{self, Mac};
 use crate::state::format::Binding;
 
+/// The interface that kubelet's runtimes give a pod its address on. An EIP is for this one: a second
+/// interface, as Multus adds them, would take the EIP away from the first.
+pub const POD_INTERFACE: &str = "eth0";
+
 /// One interface of one sandbox of a Kubernetes pod, as the runtime describes it.
 #[derive(Clone, Debug)]
 pub struct Sandbox {

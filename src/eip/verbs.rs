@@ -15,7 +15,7 @@ use crate::eip::journal::STATE_LOCK_WAIT;
 use crate::eip::node::{Node, Paths};
 use crate::eip::publish;
 use crate::eip::request::{self, Requested};
-use crate::eip::sandbox::Sandbox;
+use crate::eip::sandbox::{POD_INTERFACE, Sandbox};
 use crate::eip::upkeep;
 use crate::kube::{Kube, Pod};
 use crate::measure::Measured;
@@ -66,7 +66,7 @@ pub struct Called<'a> {
 /// ADD. A pod that asks for nothing costs one read of the state file.
 pub fn add(called: &Called) -> Result<(), Failure> {
     let requested = called.annotations.map(request::read);
-    match (&called.pod, requested) {
+    match (called.served_pod(), requested) {
         (None, _) | (Some(_), Some(Ok(None))) => add_plain(called, None),
         (Some(pod), requested) => add_asking(called, pod, requested),
     }
@@ -286,7 +286,7 @@ pub fn check(called: &Called) -> Result<(), Failure> {
         };
     }
     let asks = called.annotations.is_some_and(|annotations| !matches!(request::read(annotations), Ok(None)));
-    if asks && called.pod.is_some() && read_settings(called.paths)?.enabled {
+    if asks && called.served_pod().is_some() && read_settings(called.paths)?.enabled {
         return Err(missing("the pod asks for an EIP and there is no record of one"));
     }
     Ok(())
@@ -336,6 +336,11 @@ fn note(store: &Store, verb: Verb, pod: Option<PodRef>, began: Instant, measured
 }
 
 impl Called<'_> {
+    /// The pod that this call could give an EIP.
+    fn served_pod(&self) -> Option<&PodName> {
+        self.pod.as_ref().filter(|_| self.ifname == POD_INTERFACE)
+    }
+
     /// The pod's IPv4 where the result does not say it.
     fn netns_address(&self) -> Option<Ipv4Addr> {
         net::interface_in(Path::new(self.netns), self.ifname).ok()?.ipv4.first().copied()

@@ -16,6 +16,7 @@ use crate::eip::lasting;
 use crate::eip::node::Node;
 use crate::eip::owner;
 use crate::eip::request::{self, Parameters, Requested, Source};
+use crate::eip::sandbox::POD_INTERFACE;
 use crate::kube::{Pod, PodEip};
 use crate::names::{ContainerId, EipKind, PodRef, PodUid};
 use crate::state::format::{AttachedEip, Attachment, Binding, Phase};
@@ -167,9 +168,9 @@ fn blank(cluster: &str, pod: &Pod, uid: PodUid, eip: &Eip, kind: EipKind) -> Att
     let generation = u32::try_from(now.as_second()).unwrap_or(u32::MAX);
     Attachment {
         container_id: rebuilt_id(&uid),
-        ifname: IFNAME.into(),
+        ifname: POD_INTERFACE.into(),
         netns: String::new(),
-        client_token: owner::client_token(cluster, &uid, IFNAME, generation),
+        client_token: owner::client_token(cluster, &uid, POD_INTERFACE, generation),
         pod: PodRef { namespace: pod.namespace.clone(), name: pod.name.clone(), uid },
         phase: Phase::Held,
         generation,

@@ -54,6 +54,25 @@ fn a_runtime_that_does_not_give_the_uid() {
     scene.assert_nothing_left();
 }
 
+/// As Multus calls the chain of a further network, with the pod's annotations.
+#[test]
+fn a_further_interface_of_a_pod_is_passed_through() {
+    let scene = Scene::new();
+    let pod = scene.pod("web-0", EIP_POD, &[WITH_EIP]);
+    scene.add(&pod).assert_added(&pod);
+    let eip = scene.assert_served(&pod);
+    let further = Sandbox { ip: [10, 219, 0, 6].into(), ..pod.clone() };
+    for verb in ["ADD", "CHECK", "DEL"] {
+        let mut command = scene.command(verb, &further);
+        command.env("CNI_IFNAME", "net1");
+        let stdin = scene.stdin(&further, Some(further.result()));
+        let answer = fed(command, &stdin.to_string());
+        assert_eq!(answer.code, Some(0), "{verb}: {answer:?}");
+        assert_eq!(scene.assert_served(&pod).id, eip.id, "{verb}");
+        assert_eq!((scene.ever_ours().len(), scene.records().len()), (1, 1), "{verb}");
+    }
+}
+
 #[test]
 fn a_container_that_is_no_kubernetes_pod() {
     let scene = Scene::new();
