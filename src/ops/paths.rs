@@ -128,9 +128,10 @@ pub fn loaded(directory: &Path) -> anyhow::Result<Option<Loaded>> {
 /// # Errors
 /// A directory that cannot be read.
 pub fn names_us(directory: &Path) -> anyhow::Result<bool> {
+    let mut unread = |_| {};
     for file in files_in(directory, &RUNTIMES_EXTENSIONS)? {
-        let Some(content) = read_json(&file) else { continue };
-        if is_ours(&content) || stanza_of(directory, file, &content)?.is_some() {
+        let Some(content) = read_json(&file, &mut unread) else { continue };
+        if is_ours(&content) || stanza_of(directory, file, &content, &mut unread)?.is_some() {
             return Ok(true);
         }
     }

@@ -1,8 +1,8 @@
 //! Pods that ask for an EIP and run without: they started before podeip was there (setting `late_attach`).
 
+use super::Upkeep;
 use super::pods::Pods;
 use super::rebuild::rebuilt_id;
-use super::{IFNAME, Upkeep};
 use crate::deadline::Deadline;
 use crate::eip::at_once;
 use crate::eip::attach::{Time, Told, attach};
@@ -10,7 +10,7 @@ use crate::eip::failure::Failure;
 use crate::eip::guard;
 use crate::eip::publish;
 use crate::eip::request::{self, Notice};
-use crate::eip::sandbox::Sandbox;
+use crate::eip::sandbox::{POD_INTERFACE, Sandbox};
 use crate::kube::{Pod, PodEip};
 use crate::names::PodRef;
 use crate::settings::LateAttach;
@@ -82,7 +82,7 @@ impl Upkeep<'_> {
         let instance = instance(pod);
         let sandbox = Sandbox {
             container_id: rebuilt_id(&instance.uid),
-            ifname: IFNAME.into(),
+            ifname: POD_INTERFACE.into(),
             netns: String::new(),
             had_netns: false,
             pod: instance,

@@ -37,9 +37,6 @@ use reports::Reports;
 use settle::Identity;
 pub use settle::{Scope, Settled, Unfinished};
 
-/// The interface that kubelet's runtimes give a pod its address on.
-const IFNAME: &str = "eth0";
-
 /// For finishing what was interrupted, within one round. What takes longer goes on in the next.
 const SETTLE_TIME: Duration = Duration::from_secs(30);
 

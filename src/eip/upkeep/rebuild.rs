@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::IFNAME;
 use super::pods::Pods;
 use crate::cloud::{Cloud, Eip, EipFilter, EipStatus};
 use crate::deadline::Deadline;
