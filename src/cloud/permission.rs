@@ -78,7 +78,9 @@ impl Cloud {
             Err(error) if error.code() == Some(DRY_RUN_PASSED) => Ok(true),
             Err(error) => match error.class() {
                 Class::Permission => Ok(false),
-                Class::Gone | Class::TargetGone | Class::NotInPackage | Class::BadCall => Ok(true),
+                Class::Gone | Class::TargetGone | Class::NotInPackage => Ok(true),
+                // Of ids that do not exist; what the others send is never wrong by itself.
+                Class::BadCall if !trial.for_every_pod() => Ok(true),
                 _ => Err(error),
             },
         }
@@ -104,13 +106,15 @@ mod tests {
                 refusal(404, "InvalidIpInstanceId.NotFound"),
                 Step::answer(200, r#"{"RequestId":"R"}"#),
                 refusal(400, "Some.Thing"),
+                refusal(400, "InvalidIpInstanceId.Malformed"),
             ]
         };
         for trial in Trial::ALL {
             let server = Server::start(script());
             let cloud = cloud(&server);
-            let answers: Vec<Option<bool>> = (0..5).map(|_| cloud.permits(trial, deadline()).ok()).collect();
-            assert_eq!(answers, [Some(true), Some(false), Some(true), Some(true), None], "{trial:?}");
+            let answers: Vec<Option<bool>> = (0..6).map(|_| cloud.permits(trial, deadline()).ok()).collect();
+            let malformed = (!trial.for_every_pod()).then_some(true);
+            assert_eq!(answers, [Some(true), Some(false), Some(true), Some(true), None, malformed], "{trial:?}");
             for request in server.requests() {
                 let asked = |name| request.parameter(name);
                 assert_eq!(asked("Action").as_deref(), trial.permission().split(':').nth(1));

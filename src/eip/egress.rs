@@ -11,7 +11,7 @@ use crate::cloud::Cloud;
 use crate::deadline::Deadline;
 use crate::eip::failure::{Failure, Kind, chain};
 use crate::names::EniId;
-use crate::net::{self, NetError, conntrack};
+use crate::net::{self, Mac, NetError, conntrack};
 use crate::state::format::Binding;
 
 /// Where a pod's packets go.
@@ -46,7 +46,7 @@ pub fn of_pod(
         Some(name) if name != ifname => return Ok(Egress::ByOtherInterface { name }),
         _ => {}
     }
-    let eni_of = |mac: net::Mac| cloud.eni_of_mac(&mac.to_string(), deadline).map(|eni| eni.map(|eni| eni.id));
+    let eni_of = |mac: Mac| cloud.eni_of_mac(&mac.to_string(), deadline).map(|eni| eni.map(|eni| eni.id));
     let judge = |eni: EniId, how: String| match eni == binding.eni {
         true => Egress::ByItsEni,
         false => Egress::ByOther { eni, how },
@@ -63,11 +63,21 @@ pub fn of_pod(
         Some(eni) => judge(eni, how),
         None => Egress::ByNone { how },
     };
+    // Instance metadata does not list a trunk's member ENIs, which are the pod's own as well.
+    if egress != Egress::ByItsEni && is_mac_of(cloud, interface.mac, binding, deadline)? {
+        return Ok(Egress::ByItsEni);
+    }
     // Without the table nothing is known of it, which is no reason to doubt.
     match conntrack::rewritten_source(binding.private_ip).ok().flatten() {
         Some(source) if egress == Egress::ByItsEni => Ok(Egress::Masqueraded { source }),
         _ => Ok(egress),
     }
+}
+
+fn is_mac_of(cloud: &Cloud, mac: Option<Mac>, binding: &Binding, deadline: Deadline) -> Result<bool, Failure> {
+    let Some(mac) = mac.map(|mac| mac.to_string()) else { return Ok(false) };
+    let enis = cloud.enis_of_private_ip(binding.private_ip, deadline)?;
+    Ok(enis.iter().any(|eni| eni.id == binding.eni && eni.mac == mac))
 }
 
 fn unknown(error: NetError) -> Failure {

@@ -23,8 +23,8 @@ const LOOK_PAUSE: Duration = Duration::from_millis(5);
 
 const THIS: &str = env!("CARGO_PKG_VERSION");
 
-const INSTALL: &str = "run `podeip install`, which puts the executable of its own version there, from the version that \
-                       the agent is to have";
+const INSTALL: &str = "run `podeip install` of the version that is to be here, as the DaemonSet's init container does, and \
+                       the agent of that version";
 
 pub fn executable(subject: &Subject) -> Finding {
     let file = subject.bin_dir.join(PLUGIN_TYPE);

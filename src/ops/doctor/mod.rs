@@ -73,6 +73,12 @@ static CHECKS: &[Check] = &[
         needs: &["kubeconfig"],
         run: rbac::rbac,
     },
+    Check {
+        name: "node-name",
+        looks_at: "the API server has pods on a node of this one's name",
+        needs: &["kubeconfig"],
+        run: pods::node_name,
+    },
     Check { name: "podeip-crd", looks_at: "PodEIPs are served", needs: &["kubeconfig"], run: cluster::podeip_crd },
     Check {
         name: "clock-skew",
@@ -89,7 +95,7 @@ static CHECKS: &[Check] = &[
     Check {
         name: "pods-without-eip",
         looks_at: "running pods of this node that ask for an EIP have one",
-        needs: &["feature-switch", "state-file", "kubeconfig", "podeip-crd"],
+        needs: &["feature-switch", "state-file", "node-name", "podeip-crd"],
         run: pods::pods_without_eip,
     },
     Check {
@@ -119,7 +125,7 @@ static CHECKS: &[Check] = &[
     Check {
         name: "leaked-eips",
         looks_at: "every EIP that was bought on this node has a record or a PodEIP",
-        needs: &["feature-switch", "podeip-crd", "ram-permissions"],
+        needs: &["feature-switch", "node-name", "podeip-crd", "ram-permissions"],
         run: leaks::leaked_eips,
     },
     Check {

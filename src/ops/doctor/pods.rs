@@ -1,16 +1,29 @@
-//! The check of this node's pods: one that asks for an EIP and runs without was there before podeip.
+//! Checks of this node's pods: whether they are found, and whether one that asks for an EIP runs without
+//! it, because it was there before podeip.
 
 use std::collections::BTreeSet;
 
 use super::check::Finding;
 use super::subject::Subject;
 use crate::eip::failure::{Failure, chain};
-use crate::eip::request;
-use crate::kube::{Pod, PodEip};
-use crate::state::format::Attachment;
+use crate::eip::upkeep::late;
+use crate::kube::Pod;
 
 /// So many are named; who has more knows where to look.
 const MOST_NAMED: usize = 10;
+
+/// The agent's own pod is on every node, so a name without pods is another one.
+pub fn node_name(subject: &Subject) -> Finding {
+    let look = || Ok::<_, Failure>((&subject.identity()?.node, subject.pods()?));
+    match look() {
+        Ok((node, [])) => Finding::fail(
+            format!("the API server has no pod on a node named {node}"),
+            "set NODE_NAME to this node's name as `kubectl get nodes` shows it; without it the host's name counts",
+        ),
+        Ok((node, pods)) => Finding::pass(format!("pods on {node}: {}", pods.len())),
+        Err(failure) => Finding::skip(chain(&failure)),
+    }
+}
 
 pub fn pods_without_eip(subject: &Subject) -> Finding {
     let lacking = match lacking(subject) {
@@ -30,32 +43,14 @@ pub fn pods_without_eip(subject: &Subject) -> Finding {
 }
 
 fn lacking(subject: &Subject) -> Result<Vec<String>, Failure> {
-    let kube = subject.kube()?;
-    let mut asking = kube.pods_of_node(&subject.identity()?.node, subject.list_deadline())?;
-    asking.retain(runs_and_asks);
+    let mut asking: Vec<&Pod> = subject.pods()?.iter().filter(|pod| late::runs_and_asks(pod)).collect();
     if asking.is_empty() {
         return Ok(Vec::new());
     }
     // After the pods, so that what has got its EIP meanwhile shows.
-    let (records, pod_eips) = (subject.records()?, kube.pod_eips(None, subject.list_deadline())?);
-    asking.retain(|pod| !is_served(pod, &records, &pod_eips));
+    let (records, pod_eips) = (subject.records()?, subject.kube()?.pod_eips(None, subject.list_deadline())?);
+    let of = |pod: &Pod| pod_eips.iter().find(|it| it.namespace == pod.namespace && it.name == pod.name);
+    asking.retain(|pod| !late::is_served(pod, &records, of(pod)));
     let names: BTreeSet<String> = asking.iter().map(|pod| format!("{}/{}", pod.namespace, pod.name)).collect();
     Ok(names.into_iter().collect())
-}
-
-/// A pod that does not run yet is being served, or its events say why it is not. On the host's
-/// network podeip is not called.
-fn runs_and_asks(pod: &Pod) -> bool {
-    pod.phase == "Running"
-        && !pod.terminating
-        && !pod.host_network
-        && matches!(request::read(&pod.annotations), Ok(Some(_)))
-}
-
-fn is_served(pod: &Pod, records: &[Attachment], pod_eips: &[PodEip]) -> bool {
-    let recorded = records.iter().any(|record| record.eip.is_some() && pod.is_instance(&record.pod.uid));
-    let claimed = |it: &PodEip| {
-        it.namespace == pod.namespace && it.name == pod.name && it.pod_uid().is_none_or(|uid| pod.is_instance(&uid))
-    };
-    recorded || pod_eips.iter().any(claimed)
 }

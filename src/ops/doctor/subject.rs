@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::deadline::Deadline;
 use crate::eip::failure::{Failure, Kind};
 use crate::eip::node::{Node, Paths};
-use crate::kube::Kube;
+use crate::kube::{Kube, Pod};
 use crate::ops::cli::PathOptions;
 use crate::ops::identity::Identity;
 use crate::ops::paths::{self, Loaded};
@@ -32,6 +32,7 @@ pub struct Subject {
     identity: Result<Identity, Failure>,
     node: Result<Node, Failure>,
     kube: OnceLock<Kube>,
+    pods: OnceLock<Vec<Pod>>,
 }
 
 impl Subject {
@@ -44,6 +45,7 @@ impl Subject {
             identity: Identity::read().map_err(|error| Failure::new(Kind::Configuration, format!("{error:#}"))),
             node: Node::open(&paths),
             kube: OnceLock::new(),
+            pods: OnceLock::new(),
             bin_dir: bin_dir.to_owned(),
             paths,
         }
@@ -65,6 +67,15 @@ impl Subject {
         }
         let kube = Kube::from_kubeconfig(&self.paths.kubeconfig)?;
         Ok(self.kube.get_or_init(|| kube))
+    }
+
+    /// The pods of this node, listed once.
+    pub fn pods(&self) -> Result<&[Pod], Failure> {
+        if let Some(pods) = self.pods.get() {
+            return Ok(pods);
+        }
+        let pods = self.kube()?.pods_of_node(&self.identity()?.node, self.list_deadline())?;
+        Ok(self.pods.get_or_init(|| pods))
     }
 
     /// The records of this node; a broken file stays where it is.

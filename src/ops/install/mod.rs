@@ -104,11 +104,10 @@ impl Installation {
         self.files.iter().chain([&self.stanza]).flat_map(|part| part.kept.watched()).collect()
     }
 
-    /// Removes what installers left that were killed.
+    /// Removes what installers left that were killed. In the runtime's configuration its own part does it.
     pub fn sweep_leftovers(&self) {
         let files = [&self.paths.settings, &self.paths.kubeconfig, &self.executable];
-        let beside = files.into_iter().filter_map(|file| file.parent()).map(Path::to_owned);
-        let directories: BTreeSet<PathBuf> = beside.chain(self.stanza.kept.watched()).collect();
+        let directories: BTreeSet<&Path> = files.into_iter().filter_map(|file| file.parent()).collect();
         directories.iter().for_each(|directory| durable::sweep_leftovers(directory));
     }
 

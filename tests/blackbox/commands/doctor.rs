@@ -17,7 +17,7 @@ use crate::arranged;
 use crate::node::{on_node, run};
 use crate::scene::{Answer, NODE, OTHER_NODE, Sandbox, Scene, WITH_EIP};
 
-const CHECKS: [&str; 17] = [
+const CHECKS: [&str; 19] = [
     "settings",
     "feature-switch",
     "conflist",
@@ -26,11 +26,13 @@ const CHECKS: [&str; 17] = [
     "executable",
     "kubeconfig",
     "rbac",
+    "node-name",
     "podeip-crd",
     "clock-skew",
     "coexistence",
     "pods-without-eip",
     "metadata",
+    "credentials",
     "ram-permissions",
     "quota",
     "leaked-eips",
@@ -147,6 +149,8 @@ impl Clinic {
         world.cluster.allow_all();
         world.cluster.set_podeip_installed(true);
         world.cluster.set_token(Some(defaults::KUBE_TOKEN));
+        let here = json!({"spec": {"nodeName": NODE}});
+        world.cluster.merge("pods", "default", "web-0", &here).unwrap();
         for name in ["early-0", "beginning-0", "ended-0", "plain-0"] {
             world.cluster.remove_pod("default", name);
         }
@@ -280,6 +284,10 @@ const FAULTS: &[Fault] = &[
         it.scene.world.cluster.deny("patch", "pods/status");
         it.scene.world.cluster.deny("get", "leases");
     }),
+    fails("node-name", "no pod on a node named node-1", "set NODE_NAME", |it| {
+        let elsewhere = json!({"spec": {"nodeName": OTHER_NODE}});
+        it.scene.world.cluster.merge("pods", "default", "web-0", &elsewhere).unwrap();
+    }),
     fails("podeip-crd", "HTTP 404", "install/podeip-crd.yaml", |it| it.scene.world.cluster.set_podeip_installed(false)),
     fails("coexistence", "Terway allocates EIPs in this cluster too", "\"coexistence\"", note_rival),
     fails("coexistence", "rival.json", "the agent writes it anew", |it| it.scene.write("state/rival.json", "{")),
@@ -298,7 +306,7 @@ const FAULTS: &[Fault] = &[
     fails("ram-permissions", "not permitted: vpc:DescribeEipAddresses", "install/ram-policy.json", |it| {
         deny(it, "DescribeEipAddresses");
     }),
-    fails("ram-permissions", "InvalidAccessKeyId.Inactive", "access_key", |it| {
+    fails("credentials", "InvalidAccessKeyId.Inactive", "access_key", |it| {
         it.scene.world.cloud.set(|settings| settings.access_key_inactive = true);
     }),
     warns("ram-permissions", "no pod gets into a bandwidth package", "install/ram-policy.json", |it| {

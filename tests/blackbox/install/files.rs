@@ -2,80 +2,44 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use serde_json::Value;
 
-use super::site::{Site, with_key};
+use super::site::{Site, files_in, with_key};
 use crate::scene::WITH_EIP;
 
-/// A primary's file, and the chain that is right for it. Some are spaced as no tool of ours would.
-const PRIMARIES: [(&str, &str, &[&str]); 9] = [
-    (
-        "10-terway.conflist",
-        "{\n  \"cniVersion\":\"0.4.0\",\"name\":\"terway-chainer\",\n  \"plugins\": [\n    {\"type\":\"terway\",\"eniip_virtual_type\":\"veth\",\
-         \"capabilities\":{\"bandwidth\":true}}\n  ]\n}\n",
-        &["terway", "podeip"],
-    ),
-    (
-        "10-terway.conflist",
-        "{\"cniVersion\":\"0.4.0\",\"name\":\"terway-chainer\",\"plugins\":[{\"type\":\"terway\",\"eniip_virtual_type\":\"ipvlan\",\
-         \"host_stack_cidrs\":[\"169.254.20.10/32\"]},{\"type\":\"cilium-cni\",\"enable-debug\":false}]}",
-        &["terway", "cilium-cni", "podeip"],
-    ),
-    (
-        "10-terway.conflist",
-        "{\"plugins\":[{\"type\":\"terway\",\"eniip_virtual_type\":\"datapathv2\",\"x\":9007199254740993},{\"type\":\"cilium-cni\",\
-         \"data-path\":\"datapathv2\"}],\"name\":\"terway-chainer\",\"cniVersion\":\"0.4.0\"}",
-        &["terway", "cilium-cni", "podeip"],
-    ),
-    (
-        "05-cilium.conflist",
-        "{\n\t\"cniVersion\": \"0.3.1\",\n\t\"name\": \"cilium\",\n\t\"plugins\": [\n\t\t{\n\t\t\t\"type\": \"cilium-cni\",\n\t\t\t\
-         \"enable-debug\": false\n\t\t}\n\t]\n}",
-        &["cilium-cni", "podeip"],
-    ),
-    (
-        "10-calico.conflist",
-        "{\"name\":\"k8s-pod-network\",\"cniVersion\":\"0.3.1\",\"plugins\":[{\"type\":\"calico\",\"mtu\":0,\"kubernetes\":{\"kubeconfig\":\
-         \"/etc/cni/net.d/calico-kubeconfig\"}},{\"type\":\"portmap\",\"snat\":true,\"capabilities\":{\"portMappings\":true}}]}",
-        &["calico", "portmap", "podeip"],
-    ),
-    (
-        "10-flannel.conflist",
-        "{\"name\":\"cbr0\",\"cniVersion\":\"0.3.1\",\"plugins\":[{\"type\":\"flannel\",\"delegate\":{\"hairpinMode\":true}}]}",
-        &["flannel", "podeip"],
-    ),
-    (
-        "87-podman-bridge.conflist",
-        "{\"cniVersion\":\"0.4.0\",\"name\":\"podman\",\"plugins\":[{\"type\":\"bridge\",\"bridge\":\"cni0\"},{\"type\":\"firewall\"}]}",
-        &["bridge", "firewall", "podeip"],
-    ),
-    (
-        "10-bridge.conf",
-        "{\"cniVersion\":\"0.2.0\",\"name\":\"lone\",\"type\":\"bridge\",\"ipam\":{\"type\":\"host-local\"}}\n",
-        &["bridge", "podeip"],
-    ),
-    (
-        "10-odd.conf",
-        "{\"cniVersion\":\"0.4.0\",\"name\":\"odd\",\"type\":\"some-vendors\",\"unknown\":{\"deep\":[1.50,null]},\"plugin\":[]}",
-        &["some-vendors", "podeip"],
-    ),
+/// Primaries' files in `tests/fixtures/conflists`, and what runs in the end.
+const PRIMARIES: [(&str, &[&str]); 11] = [
+    ("05-aws-cilium-chained.conflist", &["aws-cni", "egress-cni", "portmap", "cilium-cni", "podeip"]),
+    ("05-cilium.conflist", &["cilium-cni", "podeip"]),
+    ("10-bridge-one-line.conflist", &["bridge", "portmap", "firewall", "tuning", "podeip"]),
+    ("10-calico.conflist", &["calico", "bandwidth", "portmap", "podeip", "linkerd-cni"]),
+    ("10-flannel.conflist", &["flannel", "portmap", "podeip"]),
+    ("10-lone.conf", &["macvlan", "podeip"]),
+    ("10-tabs.conflist", &["ptp", "podeip"]),
+    ("10-terway-datapathv2.conflist", &["terway", "cilium-cni", "podeip", "istio-cni"]),
+    ("10-terway-ipvlan.conflist", &["terway", "cilium-cni", "podeip"]),
+    ("10-terway-veth.conflist", &["terway", "podeip"]),
+    ("87-podman-bridge-crlf.conflist", &["bridge", "portmap", "podeip"]),
 ];
 
 #[test]
 fn every_primary_is_chained_and_left_as_it_was() {
+    let fixtures = files_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/conflists"));
+    assert_eq!(fixtures.keys().map(String::as_str).collect::<Vec<_>>(), PRIMARIES.map(|(name, _)| name));
     let site = Site::with_executable();
     fs::remove_file(site.conf("10-podnet.conflist")).unwrap();
-    for (name, content, chain) in PRIMARIES {
-        site.write_conf(name, content);
-        site.write_conf("calico-kubeconfig", "a file of somebody else");
+    site.write_conf("calico-kubeconfig", "a file of somebody else");
+    for (name, chain) in PRIMARIES {
+        site.write_conf(name, &fixtures[name]);
         let before = site.conf_files();
         site.place_executable();
         site.install();
         assert_eq!(site.chain().unwrap(), chain, "{name}");
         let changed = site.conf_files();
-        let file = changed.iter().find(|(name, _)| name.ends_with(".conflist")).unwrap().1;
-        assert_same_but_ours(content, file);
+        let taken = changed.keys().find(|name| name.ends_with(".conflist")).unwrap();
+        assert_same_but_ours(&fixtures[name], &changed[taken]);
 
         // What is right is not written again: each write makes the runtime load its configuration anew.
         let stamps = || -> Vec<_> {
@@ -95,6 +59,30 @@ fn every_primary_is_chained_and_left_as_it_was() {
         }
         fs::remove_file(site.conf(name)).unwrap();
     }
+}
+
+/// One that podeip cannot be put into stays as it is, and so does the next one, which the runtime does not take.
+#[test]
+fn a_configuration_of_unknown_shape_is_left_alone() {
+    let site = Site::with_executable();
+    for odd in ["{\"cniVersion\":\"0.4.0\",\"name\":\"odd\",\"kind\":{\"deep\":[1.50,null]}}", "{\"plugins\":", ""] {
+        site.write_conf("05-odd.conf", odd);
+        let before = site.conf_files();
+        let refused = site.try_to_install();
+        assert_eq!(refused.code, Some(1), "{odd:?}: {refused:?}");
+        assert!(refused.stderr.contains("stanza failed") && refused.stderr.contains("05-odd.conf"), "{refused:?}");
+        assert_eq!(site.conf_files(), before);
+    }
+    // Of Terway, the value for its ConfigMap is to be had, and nothing changes on the node.
+    assert!(site.print_terway_conflist().stderr.contains("run this on a node with Terway"));
+    site.write_conf(
+        "10-terway.conflist",
+        "{\"cniVersion\":\"0.4.0\",\"name\":\"t\",\"plugins\":[{\"type\":\"terway\"}]}",
+    );
+    let before = site.conf_files();
+    let printed: Value = serde_json::from_str(&site.print_terway_conflist().stdout).unwrap();
+    assert_eq!(printed["plugins"][1]["type"], "podeip");
+    assert_eq!(site.conf_files(), before);
 }
 
 /// Whether `found` is the list, or the plugin made a list, with our stanza added and nothing else changed.

@@ -135,6 +135,10 @@ impl Site {
         answer
     }
 
+    pub fn print_terway_conflist(&self) -> Answer {
+        self.installing(&["--print-terway-conflist"]).output().unwrap().into()
+    }
+
     pub fn uninstall(&self, arguments: &[&str]) -> Answer {
         let mut command = self.command(&["uninstall"]);
         command.arg("--cache-dir").arg(self.scene.path("results")).args(arguments);
