@@ -96,32 +96,43 @@ pub fn clock_skew(subject: &Subject) -> Finding {
     Finding::fail(format!("{reason}; the cloud refuses what a clock so far off signs"), remedy)
 }
 
-/// What the agent has found, and left for every ADD.
 /// What the agent noted keeps ADDs from allocating; what is seen only now will.
 pub fn coexistence(subject: &Subject) -> Finding {
-    let look = || -> Result<_, Failure> {
+    let note = || -> Result<_, Failure> {
         let node = subject.node()?;
-        Ok((node.store.rival_note().read()?.or_else(|| rival_now(subject)), node.settings.coexistence))
+        Ok((node.store.rival_note().read()?, node.settings.coexistence))
     };
-    match look() {
-        Ok((None, _)) => Finding::pass("no other is seen"),
-        Ok((Some(rival), Coexistence::Refuse)) => {
+    let (noted, setting) = match note() {
+        Ok(found) => found,
+        Err(failure) => {
+            let remedy = failure.hint.unwrap_or("remove rival.json; the agent writes it anew".into());
+            return Finding::fail(failure.message, remedy);
+        }
+    };
+    let seen = match noted {
+        Some(rival) => Ok(Some(rival)),
+        None => rival_now(subject),
+    };
+    match (seen, setting) {
+        (Ok(None), _) => Finding::pass("no other is seen"),
+        (Ok(Some(rival)), Coexistence::Refuse) => {
             Finding::fail(coexist::told(&rival), coexist::remedy(rival.sighting.who))
         }
-        Ok((Some(rival), Coexistence::Ignore)) => Finding::warn(
+        (Ok(Some(rival)), Coexistence::Ignore) => Finding::warn(
             format!("{}; \"coexistence\" is \"ignore\"", coexist::told(&rival)),
             "see that it serves none of the pods that podeip serves, or they have, and pay for, two EIPs each",
         ),
-        Err(failure) => {
-            Finding::fail(failure.message, failure.hint.unwrap_or("remove rival.json; the agent writes it anew".into()))
-        }
+        (Err(failure), _) => Finding::skip(chain(&failure)),
     }
 }
 
-/// Why an API server does not say is the finding of other checks.
-fn rival_now(subject: &Subject) -> Option<Rival> {
-    let kube = subject.kube().ok()?;
-    let pod_eips = kube.pod_eips(None, subject.list_deadline()).unwrap_or_default();
-    let sighting = coexist::look(kube, &pod_eips, subject.deadline()).ok()??;
-    Some(Rival { sighting, since: kube.now() })
+fn rival_now(subject: &Subject) -> Result<Option<Rival>, Failure> {
+    let kube = subject.kube()?;
+    let pod_eips = match kube.pod_eips(None, subject.list_deadline()) {
+        // Where PodEIPs are not served, nobody writes any.
+        Err(error) if error.status() == Some(404) => Vec::new(),
+        listed => listed?,
+    };
+    let sighting = coexist::look(kube, &pod_eips, subject.deadline())?;
+    Ok(sighting.map(|sighting| Rival { sighting, since: kube.now() }))
 }

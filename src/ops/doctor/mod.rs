@@ -89,7 +89,7 @@ static CHECKS: &[Check] = &[
     Check {
         name: "coexistence",
         looks_at: "no other EIP feature of the cluster is active",
-        needs: &["feature-switch", "state-file"],
+        needs: &["feature-switch", "state-file", "kubeconfig"],
         run: cluster::coexistence,
     },
     Check {

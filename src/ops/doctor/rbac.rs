@@ -26,6 +26,8 @@ enum Place {
     Own,
     /// On the object of this name there.
     Named(&'static str),
+    /// On the object of this name where the cluster's own components are.
+    OfCluster(&'static str),
 }
 
 const fn everywhere(verb: Verb, resource: Resource) -> Deed {
@@ -37,7 +39,7 @@ const fn lease(verb: Verb) -> Deed {
 }
 
 const fn rival(resource: Resource, name: &'static str) -> Deed {
-    Deed { verb: Verb::Get, resource, place: Place::Named(name) }
+    Deed { verb: Verb::Get, resource, place: Place::OfCluster(name) }
 }
 
 /// The one in install/rbac.yaml.
@@ -76,6 +78,7 @@ impl Deed {
             Place::Everywhere => (None, None),
             Place::Own => (Some(namespace.to_owned()), None),
             Place::Named(name) => (Some(namespace.to_owned()), Some(name.to_owned())),
+            Place::OfCluster(name) => (Some(coexist::NAMESPACE.to_owned()), Some(name.to_owned())),
         };
         Operation { verb: self.verb, resource: self.resource, namespace, name }
     }
@@ -86,7 +89,7 @@ impl fmt::Display for Deed {
         write!(f, "{} {}", self.verb, self.resource)?;
         match self.place {
             Place::Everywhere | Place::Own => Ok(()),
-            Place::Named(name) => write!(f, " {name}"),
+            Place::Named(name) | Place::OfCluster(name) => write!(f, " {name}"),
         }
     }
 }
