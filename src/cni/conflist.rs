@@ -18,6 +18,10 @@ const OF_A_PRIMARY: [&str; 8] =
 /// Service meshes' plugins, which take over what a pod sends and must see its finished network.
 const STAY_LAST: [&str; 4] = ["consul-cni", "istio-cni", "kuma-cni", "linkerd-cni"];
 
+/// Plugins that call the primary's list themselves. A list of ours before theirs would be taken for the
+/// primary's by Multus, which looks for the first file that is not its own.
+const DELEGATORS: [&str; 2] = ["multus", "multus-shim"];
+
 /// Why a text cannot carry our stanza.
 #[derive(Debug, Error)]
 pub enum Unfit {
@@ -27,6 +31,8 @@ pub enum Unfit {
     Shape(&'static str),
     #[error("podeip is the only plugin in it; a primary plugin must come first")]
     OnlyOurs,
+    #[error("it is Multus's, which calls the primary's list itself: put the podeip stanza into that list by hand")]
+    Delegates,
     #[error("its cniVersion is {0}, and podeip speaks 0.3.0 to 1.1.0: with podeip in it no pod would start")]
     Version(String),
 }
@@ -182,7 +188,13 @@ impl<'t> List<'t> {
     fn read(text: &'t str) -> Result<Self, Unfit> {
         spoken_version(&Keys::new(text.as_bytes())?)?;
         let list = Self::read_any(text)?;
-        if list.ours().count() == list.plugins.len() { Err(Unfit::OnlyOurs) } else { Ok(list) }
+        if list.ours().count() == list.plugins.len() {
+            return Err(Unfit::OnlyOurs);
+        }
+        if list.plugins[0].is_one_of(&DELEGATORS) {
+            return Err(Unfit::Delegates);
+        }
+        Ok(list)
     }
 
     fn read_any(text: &'t str) -> Result<Self, Unfit> {

@@ -27,7 +27,7 @@ const EXIT_STATUS: [(&str, &str); 3] = [
     ("2", "The command line could not be understood."),
 ];
 
-const ENVIRONMENT: [(&str, &str); 6] = [
+const ENVIRONMENT: [(&str, &str); 10] = [
     (
         "CNI_COMMAND",
         "Set by a container runtime: podeip is a CNI plugin then, reads its configuration from stdin and no arguments.",
@@ -36,6 +36,13 @@ const ENVIRONMENT: [(&str, &str); 6] = [
     ("POD_NAMESPACE", "The namespace of the Lease podeip-sweeper; kube-system if unset."),
     ("VPC_ENDPOINT", "Where the VPC service is, if eni_conf does not say."),
     ("ECS_ENDPOINT", "Where the ECS service is, if eni_conf does not say."),
+    ("ALIBABA_CLOUD_ROLE_ARN", "RRSA: the RAM role, instead of the one that eni_conf names."),
+    ("ALIBABA_CLOUD_OIDC_PROVIDER_ARN", "RRSA: the identity provider of that role."),
+    ("ALIBABA_CLOUD_OIDC_TOKEN_FILE", "RRSA: the token of the service account."),
+    (
+        "KUBERNETES_SERVICE_HOST, KUBERNETES_SERVICE_PORT",
+        "install and agent, in a container of the cluster: the API server for the kubeconfig that they write.",
+    ),
     ("ALICLOUD_CLIENT_SCHEME", "HTTP: endpoints that follow from the region are called without TLS."),
 ];
 

@@ -109,6 +109,7 @@ fn a_text_that_cannot_carry_it_is_refused_with_the_reason() {
         (r#"{"cniVersion":"1.0.0","plugins":[]}"#, "empty"),
         (r#"{"cniVersion":"1.0.0","plugins":["a"]}"#, "no \"type\""),
         (r#"{"cniVersion":"1.0.0","plugins":[{"type":"podeip"},{"type":"podeip"}]}"#, "the only plugin"),
+        (r#"{"cniVersion":"1.0.0","plugins":[{"type":"multus-shim"}]}"#, "Multus"),
         (r#"{"plugins":[{"type":"a"}]}"#, "cniVersion is missing"),
         (r#"{"cniVersion":"0.2.0","plugins":[{"type":"a"}]}"#, "cniVersion is \"0.2.0\""),
         (r#"{"cniVersion":"1.2.0","plugins":[{"type":"a"}]}"#, "cniVersion is \"1.2.0\""),
@@ -137,6 +138,7 @@ fn a_lone_conf_becomes_a_list() {
         (r#"{"cniVersion":"1.0.0","type":"a"}"#, "no \"name\""),
         (r#"{"cniVersion":"1.0.0","name":"n","type":"a","plugins":[]}"#, "content of a list"),
         (r#"{"cniVersion":"0.1.0","name":"n","type":"a"}"#, "cniVersion is \"0.1.0\""),
+        (r#"{"cniVersion":"1.0.0","name":"n","type":"multus","delegates":[]}"#, "Multus"),
         (r#"{"cniVersion":"1.0.0","name":"n","type":"podeip"}"#, "the only plugin"),
     ];
     for (text, reason) in cases {
