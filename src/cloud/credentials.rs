@@ -68,6 +68,8 @@ enum Source {
     Rrsa(Exchange),
     /// The RAM role attached to this node.
     RamRole(Arc<Metadata>),
+    /// Stands in the place of one that is not configured, and says so.
+    Unset(&'static str),
 }
 
 impl fmt::Display for Source {
@@ -77,6 +79,7 @@ impl fmt::Display for Source {
             Source::AddonToken(path) => write!(f, "the add-on token in {}", path.display()),
             Source::Rrsa(exchange) => write!(f, "RRSA with the role {}", exchange.role()),
             Source::RamRole(_) => f.write_str("the RAM role of the node"),
+            Source::Unset(reason) => f.write_str(reason),
         }
     }
 }
@@ -115,8 +118,6 @@ pub(super) struct Answered {
     pub credentials: Credentials,
     /// The source that had them, for people.
     pub source: String,
-    /// The ones before it, and why they had none.
-    pub skipped: Vec<String>,
 }
 
 pub(super) struct Chain {
@@ -129,10 +130,12 @@ pub(super) struct Chain {
 impl Chain {
     pub fn new(configured: Sources, metadata: Arc<Metadata>, cache: PathBuf) -> Self {
         let given = configured.access_key.filter(|key| !key.id.is_empty() && !key.secret.reveal().is_empty());
-        let mut sources: Vec<Source> = given.map(Source::AccessKey).into_iter().collect();
-        sources.extend(configured.addon_token.map(Source::AddonToken));
-        sources.extend(configured.exchange.map(Source::Rrsa));
-        sources.push(Source::RamRole(metadata));
+        let sources = vec![
+            given.map_or(Source::Unset("access_key and access_secret are not set"), Source::AccessKey),
+            configured.addon_token.map_or(Source::Unset("credential_path is not set"), Source::AddonToken),
+            configured.exchange.map_or(Source::Unset("enable_rrsa is off"), Source::Rrsa),
+            Source::RamRole(metadata),
+        ];
         Self { sources, cache: Cache::new(cache), held: Mutex::new(None), turn: Turn::default() }
     }
 
@@ -170,30 +173,30 @@ impl Chain {
         Ok(Some(self.hold(credentials)))
     }
 
-    /// As [`current`](Self::current), past what this process holds, with the way to them.
-    pub fn explain(&self, deadline: Deadline) -> Result<Answered, CloudError> {
-        let _turn = self.turn.take(deadline).ok_or_else(late)?;
-        let answered = self.walk(true, deadline)?;
-        self.hold(answered.credentials.clone());
-        Ok(answered)
+    /// As [`current`](Self::current), past what this process holds, with the sources that were asked in
+    /// vain and why. Those are in the failure itself when no source has any.
+    pub fn explain(&self, deadline: Deadline) -> (Vec<String>, Result<Answered, CloudError>) {
+        let mut skipped = Vec::new();
+        let Some(_turn) = self.turn.take(deadline) else { return (skipped, Err(late())) };
+        let answered = self.walk(true, &mut skipped, deadline);
+        if let Ok(answered) = &answered {
+            self.hold(answered.credentials.clone());
+        }
+        (skipped, answered)
     }
 
     fn fetch(&self, cached: bool, deadline: Deadline) -> Result<Credentials, CloudError> {
-        self.walk(cached, deadline).map(|answered| answered.credentials)
+        self.walk(cached, &mut Vec::new(), deadline).map(|answered| answered.credentials)
     }
 
-    fn walk(&self, cached: bool, deadline: Deadline) -> Result<Answered, CloudError> {
-        let mut skipped = Vec::new();
-        if !self.sources.iter().any(|source| matches!(source, Source::AccessKey(_))) {
-            skipped.push("access_key and access_secret are not set".to_string());
-        }
+    fn walk(&self, cached: bool, skipped: &mut Vec<String>, deadline: Deadline) -> Result<Answered, CloudError> {
         for source in &self.sources {
             match self.ask(source, cached, deadline)? {
-                Found::Here(credentials) => return Ok(Answered { credentials, source: source.to_string(), skipped }),
+                Found::Here(credentials) => return Ok(Answered { credentials, source: source.to_string() }),
                 Found::Absent(reason) => skipped.push(reason),
             }
         }
-        let failure = Failure::NoCredentials(skipped.join("; "));
+        let failure = Failure::NoCredentials(std::mem::take(skipped).join("; "));
         Err(CloudError::new(ACTION, "", 1, failure))
     }
 
@@ -203,6 +206,7 @@ impl Chain {
             Source::AddonToken(path) => addon_credentials(path),
             Source::Rrsa(exchange) => self.rrsa(exchange, cached, deadline).map(Found::Here),
             Source::RamRole(metadata) => self.ram_role(metadata, cached, deadline),
+            Source::Unset(reason) => Ok(Found::Absent((*reason).into())),
         }
     }
 

@@ -210,9 +210,14 @@ impl CloudError {
 
 fn rrsa_hint(failure: &Failure) -> Option<&'static str> {
     match failure {
+        Failure::Refused(Refusal { code: Some(code), .. }) if code == rrsa::EXPIRED => Some(
+            "the newest token has ended, too: set the node's clock (NTP), and where ALIBABA_CLOUD_OIDC_TOKEN_FILE is set, \
+             see that kubelet renews that file",
+        ),
         Failure::Refused(Refusal { class: Class::Permission, .. }) => Some(
-            "check rrsa_role_name and cluster_id in eni_conf, that RRSA is enabled for the cluster, and that the role's \
-             trust policy names its OIDC provider and podeip's service account with the audience sts.aliyuncs.com",
+            "check rrsa_role_name and cluster_id in eni_conf (or ALIBABA_CLOUD_ROLE_ARN and ALIBABA_CLOUD_OIDC_PROVIDER_ARN \
+             where they are set), that RRSA is enabled for the cluster, and that the role's trust policy names its OIDC \
+             provider and podeip's service account with the audience sts.aliyuncs.com",
         ),
         // The reason says what to do.
         Failure::BrokenSource(_) | Failure::NotTried(_) => None,
@@ -239,7 +244,9 @@ fn hint(class: Class) -> Option<&'static str> {
             "the temporary credentials expired and their source gave no newer ones: check the RAM role and the node's clock"
         }
         Class::CredentialWrong => "check access_key and access_secret in eni_conf, or the RAM role of the node",
-        Class::NoCredentials => "set access_key and access_secret in eni_conf, or attach a RAM role to the node",
+        Class::NoCredentials => {
+            "set access_key and access_secret or enable_rrsa in eni_conf, or attach a RAM role to the node"
+        }
         Class::Clock => "set the node's clock (NTP); the cloud accepts a few minutes of difference",
         Class::BadCall => "check the value that the message names, and region_id in eni_conf",
         Class::Unfit => {

@@ -104,7 +104,7 @@ impl Cloud {
         let base = config.endpoints.metadata.as_deref().unwrap_or(METADATA);
         let metadata = Arc::new(Metadata::new(base, http.clone()));
         let place = Arc::new(Place::new(config.region, config.vpc_id, config.endpoints, metadata.clone()));
-        let exchange = config.rrsa.map(|rrsa| Exchange::new(rrsa, place.clone(), http.clone()));
+        let exchange = config.rrsa.map(|rrsa| Exchange::new(rrsa, place.clone(), http.clone(), config.tally.clone()));
         let sources = Sources { access_key: config.access_key, addon_token: config.addon_token, exchange };
         let credentials = Chain::new(sources, metadata.clone(), config.credential_cache);
         Ok(Self { place, metadata, credentials, http, note, tally: config.tally })

@@ -15,13 +15,14 @@ use super::rpc::{Product, Rpc, common_parameters, post, without_secrets};
 use super::signature::canonical;
 use crate::deadline::Deadline;
 use crate::http::Http;
+use crate::measure::Tally;
 use crate::secret::Secret;
 
 /// The action, also in errors about what comes before it.
 pub(super) const ACTION: &str = "AssumeRoleWithOIDC";
 
 /// How STS answers a token that ended; a source that renews it may have a newer one by now.
-const EXPIRED: &str = "AuthenticationFail.OIDCToken.Expired";
+pub(super) const EXPIRED: &str = "AuthenticationFail.OIDCToken.Expired";
 
 /// STS takes names of 2 to 64 characters.
 const LONGEST_SESSION: usize = 64;
@@ -76,6 +77,7 @@ pub(super) struct Exchange {
     rrsa: Rrsa,
     place: Arc<Place>,
     http: Arc<Http>,
+    tally: Arc<Tally>,
 }
 
 /// What STS answers.
@@ -95,8 +97,8 @@ struct WireCredentials {
 }
 
 impl Exchange {
-    pub fn new(rrsa: Rrsa, place: Arc<Place>, http: Arc<Http>) -> Self {
-        Self { rrsa, place, http }
+    pub fn new(rrsa: Rrsa, place: Arc<Place>, http: Arc<Http>, tally: Arc<Tally>) -> Self {
+        Self { rrsa, place, http, tally }
     }
 
     /// The role as it is configured, for messages and as the cache's name.
@@ -106,46 +108,56 @@ impl Exchange {
 
     /// Credentials of the role. Taking it twice does no harm, so what is not answered is repeated.
     pub fn credentials(&self, deadline: Deadline) -> Result<Credentials, CloudError> {
+        let mut token = self.token(deadline)?;
+        let (provider, role) = self.arns(deadline)?;
+        let rpc = Rpc::new(Product::Sts, ACTION, Effect::Read, "")
+            .with("OIDCProviderArn", provider)
+            .with("RoleArn", role)
+            .with("RoleSessionName", &self.rrsa.session.0);
+        let base = self.place.base(Product::Sts, self.place.region(deadline)?);
         let mut attempts = Attempts::default();
-        let mut expired = false;
+        let mut renewed = false;
         loop {
-            let failure = match self.try_once(deadline)? {
+            let tried = self.try_once(&rpc, &base, &token, deadline);
+            self.tally.call(ACTION, &tried.as_ref().map_or_else(Failure::code, |_| "OK".into()));
+            let failure = match tried {
                 Ok(credentials) => return Ok(credentials),
                 Err(failure) => failure,
             };
             let next = attempts.failed(failure.class(), Effect::Read, fastrand::f64());
             log::debug!("{ACTION} {}: try {}: {failure}: {next:?}", self.rrsa.role, attempts.tries());
-            let renewed = failure.code() == EXPIRED && !std::mem::replace(&mut expired, true);
-            let again = renewed || matches!(next, Next::Again(pause) if deadline.sleep(pause));
+            if failure.code() == EXPIRED && !std::mem::replace(&mut renewed, true) {
+                token = self.token(deadline)?;
+                continue;
+            }
+            let again = match next {
+                Next::Again(pause) => {
+                    worth_sending(Effect::Read, deadline.left().saturating_sub(pause)) && deadline.sleep(pause)
+                }
+                Next::Renew | Next::Stop => false,
+            };
             if !again {
                 return Err(self.error(attempts.tries(), failure));
             }
         }
     }
 
-    /// The outer error is one that another try does not mend.
-    fn try_once(&self, deadline: Deadline) -> Result<Result<Credentials, Failure>, CloudError> {
-        let token = match self.rrsa.tokens.token(deadline) {
-            Ok(token) => token,
-            Err(NoToken::Unanswered(why)) => return Err(self.error(0, Failure::NotTried(why))),
-            Err(NoToken::Refused(why)) => return Err(self.error(0, Failure::BrokenSource(why))),
-        };
-        let (provider, role) = self.arns(deadline)?;
-        let region = self.place.region(deadline)?;
+    fn token(&self, deadline: Deadline) -> Result<Secret, CloudError> {
+        self.rrsa.tokens.token(deadline).map_err(|none| match none {
+            NoToken::Unanswered(why) => self.error(0, Failure::NotTried(why)),
+            NoToken::Refused(why) => self.error(0, Failure::BrokenSource(why)),
+        })
+    }
+
+    fn try_once(&self, rpc: &Rpc, base: &str, token: &Secret, deadline: Deadline) -> Result<Credentials, Failure> {
         if !worth_sending(Effect::Read, deadline.left()) {
-            let why = "not sent, because no time was left for its answer";
-            return Err(self.error(0, Failure::NotTried(why.into())));
+            return Err(Failure::NotTried("not sent, because no time was left for its answer".into()));
         }
-        let rpc = Rpc::new(Product::Sts, ACTION, Effect::Read, "")
-            .with("OIDCProviderArn", provider)
-            .with("RoleArn", role)
-            .with("RoleSessionName", &self.rrsa.session.0)
-            .with("OIDCToken", token.reveal());
-        let body = canonical(&common_parameters(&rpc));
-        let base = self.place.base(Product::Sts, region);
+        let mut parameters = common_parameters(rpc);
+        parameters.push(("OIDCToken".into(), token.reveal().into()));
         let patience = deadline.within(try_budget(Effect::Read, deadline.left()));
-        let answer = post::<Assumed>(&self.http, &base, &body, patience);
-        Ok(answer.map(|assumed| assumed.credentials.into()).map_err(|failure| without_token(failure, &token)))
+        let answer = post::<Assumed>(&self.http, base, &canonical(&parameters), patience);
+        answer.map(|assumed| assumed.credentials.into()).map_err(|failure| without_token(failure, token))
     }
 
     /// Provider and role with the account that they belong to.

@@ -26,25 +26,30 @@ pub struct CallerIdentity {
 }
 
 /// With whose credentials we call, and how they were found.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Identity {
-    /// The source that had them, for people; no secret.
-    pub source: String,
-    /// The sources before it, and why each had none.
+    /// The sources that were asked in vain, and why each had none.
     pub skipped: Vec<String>,
+    /// The one that had them, for people; no secret.
+    pub source: Option<String>,
     /// When temporary ones end; podeip takes new ones before.
     pub expires: Option<Timestamp>,
-    pub caller: CallerIdentity,
+    /// The failure is of the source, or of the cloud that does not take what it had.
+    pub caller: Result<CallerIdentity, CloudError>,
 }
 
 impl Cloud {
     /// Asks all sources in their order, and the cloud who that is.
-    ///
-    /// # Errors
-    /// No source has credentials, or the cloud does not take them.
-    pub fn identity(&self, deadline: Deadline) -> Result<Identity, CloudError> {
-        let Answered { credentials, source, skipped } = self.credentials.explain(deadline)?;
-        Ok(Identity { source, skipped, expires: credentials.expires, caller: self.caller_identity(deadline)? })
+    pub fn identity(&self, deadline: Deadline) -> Identity {
+        match self.credentials.explain(deadline) {
+            (skipped, Ok(Answered { credentials, source })) => Identity {
+                skipped,
+                source: Some(source),
+                expires: credentials.expires,
+                caller: self.caller_identity(deadline),
+            },
+            (skipped, Err(failure)) => Identity { skipped, source: None, expires: None, caller: Err(failure) },
+        }
     }
 
     /// A self-test of the credentials: needs no permission, changes nothing.

@@ -11,6 +11,7 @@ use crate::scene::{Answer, Sandbox, Scene, WITH_EIP};
 
 mod credentials;
 pub mod rrsa;
+mod sources;
 mod throttle;
 
 const ADD_TIMEOUT: Duration = Duration::from_secs(6);

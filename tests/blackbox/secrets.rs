@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine;
@@ -15,6 +16,7 @@ use podeip_sim::faults::{Effect, Rule, ServiceMatch};
 use podeip_sim::gates::{Moment, Outcome};
 use serde_json::{Value, json};
 
+use crate::outages::rrsa;
 use crate::scene::{Answer, Sandbox, Scene, WITH_EIP, start};
 
 const IP: [u8; 4] = [10, 219, 0, 5];
@@ -33,7 +35,10 @@ struct Watched {
 
 impl Watched {
     fn new() -> Self {
-        let scene = Scene::new();
+        Self::of(Scene::new())
+    }
+
+    fn of(scene: Scene) -> Self {
         scene.configure(|settings| {
             settings["eip_add_timeout_seconds"] = json!(3);
             settings["eip_del_timeout_seconds"] = json!(2);
@@ -173,6 +178,42 @@ fn when_the_credentials_are_the_nodes_role_and_expire() {
     });
     watched.pod = watched.pod.restarted();
     watched.call("ADD").assert_error(102, &["InvalidSecurityToken.Expired"]);
+    watched.assert_kept();
+}
+
+#[test]
+fn when_the_credentials_are_a_role_for_the_service_account() {
+    let own = rrsa::token(&json!({"sub": rrsa::ACCOUNT}));
+    let mut watched = Watched::of(rrsa::with_rrsa()).also(&own);
+    rrsa::configure(&watched.scene, |settings| settings["eip_add_timeout_seconds"] = json!(3));
+    let sent = Arc::new(Mutex::new(BTreeSet::new()));
+    let seen = sent.clone();
+    // Only STS sees the tokens that are asked for here.
+    watched.scene.world.cloud.verify_oidc_signatures_with(move |token| {
+        seen.lock().unwrap().insert(token.to_owned());
+        true
+    });
+    let pod = watched.pod.clone();
+    watched.call("ADD").assert_added(&pod);
+    watched.podeip(&["doctor", "credentials"]);
+    watched.scene.world.cloud.expire_credentials();
+    assert_eq!(watched.call("DEL").code, Some(0));
+    assert_eq!(watched.secrets.len(), 7, "secret and token of the role, twice");
+
+    watched.scene.world.cloud.expire_credentials();
+    watched.scene.world.cloud.set(|settings| settings.oidc[0].subjects = vec!["another".into()]);
+    fs::remove_file(watched.scene.state_dir().join("credentials.json")).unwrap();
+    watched.pod = watched.pod.restarted();
+    watched.call("ADD").assert_error(102, &["AuthenticationFail.NoPermission"]);
+    watched.podeip(&["doctor", "credentials"]);
+    // What STS answers instead is no reason to show what it was sent, nor what it says.
+    for effect in [Effect::Truncated, Effect::Garbage] {
+        let id = watched.scene.world.faults.add(Rule::on(rrsa::ASSUME, effect).once());
+        assert_eq!(watched.call("ADD").code, Some(1));
+        assert_eq!(watched.scene.world.faults.hits(id), 1);
+    }
+    assert!(sent.lock().unwrap().len() >= 4, "each exchange had a token of its own");
+    watched.secrets.extend(sent.lock().unwrap().iter().cloned());
     watched.assert_kept();
 }
 

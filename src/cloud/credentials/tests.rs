@@ -127,7 +127,7 @@ fn no_source_names_what_was_tried() {
     assert_eq!(
         error.to_string(),
         "cloud credentials: no cloud credentials: access_key and access_secret are not set; \
-         the node has no RAM role (1 try)"
+         credential_path is not set; enable_rrsa is off; the node has no RAM role (1 try)"
     );
     assert!(error.hint().unwrap().contains("attach a RAM role"));
 }

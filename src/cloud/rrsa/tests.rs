@@ -49,9 +49,11 @@ fn caller() -> Step {
 #[test]
 fn the_role_is_taken_without_a_signature_and_signs_the_next_call() {
     let server = Server::start(vec![assumed(), caller()]);
-    let identity = cloud(&server, "acs:ram::7:role/r", &["jwt.one"]).identity(deadline()).unwrap();
-    assert_eq!(identity.source, "RRSA with the role acs:ram::7:role/r");
+    let identity = cloud(&server, "acs:ram::7:role/r", &["jwt.one"]).identity(deadline());
+    assert_eq!(identity.source.as_deref(), Some("RRSA with the role acs:ram::7:role/r"));
+    assert_eq!(identity.skipped, ["access_key and access_secret are not set", "credential_path is not set"]);
     assert!(identity.expires.is_some());
+    assert_eq!(identity.caller.unwrap().arn, "acs:ram::1:assumed-role/r/s");
     let [taking, asking] = &server.requests()[..] else { panic!("two calls") };
     let sent = |name| taking.parameter(name);
     assert_eq!(sent("Action").as_deref(), Some(ACTION));
@@ -69,7 +71,7 @@ fn the_role_is_taken_without_a_signature_and_signs_the_next_call() {
 #[test]
 fn a_role_that_is_only_named_is_one_of_the_nodes_account() {
     let server = Server::start(vec![Step::answer(404, ""), Step::answer(200, "42"), assumed(), caller()]);
-    cloud(&server, "r", &["jwt.one"]).identity(deadline()).unwrap();
+    cloud(&server, "r", &["jwt.one"]).identity(deadline()).caller.unwrap();
     let taking = &server.requests()[2];
     assert_eq!(taking.parameter("RoleArn").as_deref(), Some("acs:ram::42:role/r"));
     assert_eq!(taking.parameter("OIDCProviderArn").as_deref(), Some("acs:ram::42:oidc-provider/ack-rrsa-c1"));
@@ -79,18 +81,19 @@ fn a_role_that_is_only_named_is_one_of_the_nodes_account() {
 fn an_expired_token_is_taken_anew_once() {
     let expired = || refused("OIDCToken.Expired", "expired");
     let server = Server::start(vec![expired(), assumed(), caller()]);
-    cloud(&server, "acs:ram::7:role/r", &["jwt.one", "jwt.two"]).identity(deadline()).unwrap();
+    cloud(&server, "acs:ram::7:role/r", &["jwt.one", "jwt.two"]).identity(deadline()).caller.unwrap();
     assert_eq!(server.requests()[1].parameter("OIDCToken").as_deref(), Some("jwt.two"));
 
     let server = Server::start(vec![expired(), expired()]);
-    let error = cloud(&server, "acs:ram::7:role/r", &["jwt.one"]).identity(deadline()).unwrap_err();
+    let error = cloud(&server, "acs:ram::7:role/r", &["jwt.one"]).identity(deadline()).caller.unwrap_err();
     assert_eq!((error.class(), server.requests().len()), (Class::Permission, 2));
+    assert!(error.hint().unwrap().contains("clock"), "the trust is not what is wrong: {error}");
 }
 
 #[test]
 fn a_refusal_says_what_to_check_and_hides_the_token() {
     let server = Server::start(vec![refused("NoPermission", "jwt.one is not trusted")]);
-    let error = cloud(&server, "acs:ram::7:role/r", &["jwt.one"]).identity(deadline()).unwrap_err();
+    let error = cloud(&server, "acs:ram::7:role/r", &["jwt.one"]).identity(deadline()).caller.unwrap_err();
     let text = error.to_string();
     assert!(text.contains("AssumeRoleWithOIDC for the role acs:ram::7:role/r"), "{text}");
     assert!(text.contains("AuthenticationFail.NoPermission: (secret) is not trusted"), "{text}");

@@ -6,19 +6,27 @@ use crate::cloud::Identity;
 use crate::eip::failure::{Failure, chain};
 
 pub fn credentials(subject: &Subject) -> Finding {
-    let ask = || -> Result<Identity, Failure> { Ok(subject.node()?.cloud()?.identity(subject.deadline())?) };
-    match ask() {
-        Ok(identity) => Finding::pass(said(&identity)),
-        Err(failure) => {
-            let remedy = failure.hint.clone();
-            Finding::fail(chain(&failure), remedy.unwrap_or_else(|| "do what the reason says and look again".into()))
-        }
+    match subject.node().and_then(|node| node.cloud()) {
+        Ok(cloud) => judged(cloud.identity(subject.deadline())),
+        Err(failure) => failed(&failure, "", ""),
     }
 }
 
 /// Nothing of it is secret.
-fn said(Identity { source, skipped, expires, caller }: &Identity) -> String {
-    let until = expires.map(|end| format!(" until {}, when podeip has newer ones", end.strftime("%Y-%m-%d %H:%M UTC")));
+fn judged(Identity { skipped, source, expires, caller }: Identity) -> Finding {
+    let source = source.map(|source| format!("{source}: ")).unwrap_or_default();
     let before = if skipped.is_empty() { String::new() } else { format!("; before it: {}", skipped.join("; ")) };
-    format!("{source}: {} of account {}{}{before}", caller.arn, caller.account_id, until.unwrap_or_default())
+    match caller {
+        Ok(caller) => {
+            let end = expires.map(|end| end.strftime("%Y-%m-%d %H:%M UTC"));
+            let until = end.map(|end| format!(" until {end}, when podeip has newer ones")).unwrap_or_default();
+            Finding::pass(format!("{source}{} of account {}{until}{before}", caller.arn, caller.account_id))
+        }
+        Err(error) => failed(&error.into(), &source, &before),
+    }
+}
+
+fn failed(failure: &Failure, source: &str, before: &str) -> Finding {
+    let remedy = failure.hint.clone().unwrap_or_else(|| "do what the reason says and look again".into());
+    Finding::fail(format!("{source}{}{before}", chain(failure)), remedy)
 }

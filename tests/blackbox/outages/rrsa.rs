@@ -1,21 +1,27 @@
 //! RRSA: a RAM role for the token of podeip's service account, asked of the API server or found in a file.
 
+use std::ffi::OsString;
 use std::fs;
+use std::process::Child;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::{SignedDuration, Timestamp};
+use podeip_sim::calls::Call;
 use podeip_sim::cloud::defaults;
-use podeip_sim::faults::{Effect, Rule};
+use podeip_sim::faults::{Effect, Rule, ServiceMatch};
+use podeip_sim::gates::{Moment, Outcome};
 use serde_json::{Value, json};
 
-use crate::scene::{Answer, Sandbox, Scene, WITH_EIP};
+use super::credentials::cached;
+use crate::scene::{Answer, PATIENCE, Sandbox, Scene, WITH_EIP, start};
 
-const ACCOUNT: &str = "system:serviceaccount:kube-system:podeip";
-const ASSUME: &str = "AssumeRoleWithOIDC";
-const ASK: &str = "create serviceaccounts/token";
+pub const ACCOUNT: &str = "system:serviceaccount:kube-system:podeip";
+pub const ASSUME: &str = "AssumeRoleWithOIDC";
+pub const ASK: &str = "create serviceaccounts/token";
 
 /// A token of the service account as the API server signs them.
-fn token(claims: &Value) -> String {
+pub fn token(claims: &Value) -> String {
     format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()))
 }
 
@@ -36,7 +42,7 @@ pub fn with_rrsa() -> Scene {
     scene
 }
 
-fn configure(scene: &Scene, change: impl FnOnce(&mut Value)) {
+pub fn configure(scene: &Scene, change: impl FnOnce(&mut Value)) {
     scene.configure(|settings| {
         let others = ["access_key", "access_secret", "region_id", "vpc_id"];
         settings.as_object_mut().unwrap().retain(|key, _| !others.contains(&key.as_str()));
@@ -54,76 +60,123 @@ fn calls(scene: &Scene, name: &str) -> usize {
     scene.world.calls.all().iter().filter(|call| call.name == name).count()
 }
 
-fn cached(scene: &Scene) -> Value {
-    serde_json::from_slice(&fs::read(scene.state_dir().join("credentials.json")).unwrap()).unwrap()
+/// As STS refuses a token that has ended.
+const ENDED: &str = "AuthenticationFail.OIDCToken.Expired";
+
+/// The variables that ACK's webhook sets, with a token in their file that lasts for `seconds` from now on.
+pub fn webhook(scene: &Scene, seconds: i64) -> [(&'static str, OsString); 3] {
+    write_token(scene, seconds);
+    let trust = &scene.world.cloud.settings().oidc[0];
+    [
+        ("ALIBABA_CLOUD_ROLE_ARN", trust.role_arn.clone().into()),
+        ("ALIBABA_CLOUD_OIDC_PROVIDER_ARN", trust.provider_arn.clone().into()),
+        ("ALIBABA_CLOUD_OIDC_TOKEN_FILE", scene.path("token").into()),
+    ]
+}
+
+/// One that the API server has not made, and that the provider's keys prove nevertheless.
+fn write_token(scene: &Scene, seconds: i64) {
+    scene.world.cloud.verify_oidc_signatures_with(|_| true);
+    let end = scene.world.clock.now().as_second() + seconds;
+    scene.write("token", &token(&json!({"sub": ACCOUNT, "aud": "sts.aliyuncs.com", "exp": end})));
+}
+
+/// ADD by a process that has these variables.
+pub fn adding(scene: &Scene, sandbox: &Sandbox, variables: &[(&str, OsString)]) -> Child {
+    let mut command = scene.command("ADD", sandbox);
+    command.envs(variables.iter().map(|(name, value)| (name, value)));
+    start(command, &scene.stdin(sandbox, Some(sandbox.result())))
+}
+
+pub fn add_with(scene: &Scene, sandbox: &Sandbox, variables: &[(&str, OsString)]) -> Answer {
+    adding(scene, sandbox, variables).wait_with_output().unwrap().into()
 }
 
 #[test]
-fn the_service_accounts_role_serves_pods_in_both_modes_of_metadata() {
-    for hardened_only in [false, true] {
-        let scene = with_rrsa();
-        scene.world.cloud.set(|settings| settings.metadata_hardened_only = hardened_only);
-        let (first, second) = (pod(&scene, 5), pod(&scene, 6));
-        scene.add(&first).assert_added(&first);
-        scene.assert_served(&first);
-        scene.add(&second).assert_added(&second);
-        assert_eq!((calls(&scene, ASK), calls(&scene, ASSUME)), (1, 1), "the next process finds it in the cache");
-        let entry = cached(&scene);
-        assert_eq!(entry["source"], format!("rrsa/{}", defaults::RRSA_ROLE));
-        let session = scene.world.calls.named(ASSUME)[0].parameter("RoleSessionName").unwrap().to_owned();
-        assert!(session.starts_with("podeip@"), "{session}");
-        let own = token(&json!({"sub": ACCOUNT}));
-        for secret in [entry["accessKeySecret"].as_str().unwrap(), entry["securityToken"].as_str().unwrap(), &own] {
-            assert!(!scene.log().contains(secret), "{secret} is in the log");
-        }
+fn the_service_accounts_role_serves_pods_and_is_renewed() {
+    let scene = with_rrsa();
+    let (first, second) = (pod(&scene, 5), pod(&scene, 6));
+    scene.world.faults.add(Rule::on(ASSUME, Effect::error(401, ENDED, "The OIDC token is expired.")).once());
+    scene.add(&first).assert_added(&first);
+    scene.assert_served(&first);
+    assert_eq!((calls(&scene, ASK), calls(&scene, ASSUME)), (2, 2), "a token that has ended is asked for anew");
+    scene.add(&second).assert_added(&second);
+    assert_eq!((calls(&scene, ASK), calls(&scene, ASSUME)), (2, 2), "the next process finds it in the cache");
+    let mut entry = cached(&scene);
+    assert_eq!(entry["source"], format!("rrsa/{}", defaults::RRSA_ROLE));
+    let session = scene.world.calls.named(ASSUME)[0].parameter("RoleSessionName").unwrap().to_owned();
+    assert!(session.starts_with("podeip@"), "{session}");
 
-        // The cache believes in them for an hour still.
-        scene.world.cloud.expire_credentials();
-        scene.delete_pod(&first);
-        scene.del(&first);
-        assert_eq!(calls(&scene, ASSUME), 2, "taken once more");
-        assert_eq!(scene.ours().len(), 1);
+    // Near its end it is taken anew before it is used again.
+    let soon = Timestamp::now() + SignedDuration::from_mins(9);
+    entry["expiration"] = soon.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into();
+    scene.write("state/credentials.json", &entry.to_string());
+    scene.world.cloud.expire_credentials();
+    let mark = scene.world.calls.mark();
+    scene.delete_pod(&second);
+    scene.del(&second);
+    let refused = |call: &&Call| call.code() == Some("InvalidSecurityToken.Expired");
+    let refused = scene.world.calls.since(mark).iter().filter(refused).count();
+    assert_eq!((calls(&scene, ASSUME), refused), (3, 0), "nothing was sent with the old ones");
+    assert_ne!(cached(&scene)["accessKeyId"], entry["accessKeyId"]);
 
+    // The cache believes in them for an hour still.
+    scene.world.cloud.expire_credentials();
+    scene.delete_pod(&first);
+    scene.del(&first);
+    assert_eq!(calls(&scene, ASSUME), 4, "taken once more");
+    assert!(scene.ours().is_empty());
+}
+
+#[test]
+fn doctor_says_whose_credentials_they_are_and_why_not_anothers() {
+    let scene = with_rrsa();
+    let row = || {
         let doctor = scene.podeip(&["doctor", "credentials"]);
-        let row = doctor.stdout.lines().find(|line| line.starts_with("credentials")).unwrap().to_owned();
-        let arn = format!("acs:ram::{}:assumed-role/{}", defaults::ACCOUNT, defaults::RRSA_ROLE);
-        for word in
-            ["pass", "RRSA with the role podeip-rrsa", &arn, "before it: access_key and access_secret are not set"]
-        {
-            assert!(row.contains(word), "{word} is missing in {row}");
-        }
-    }
+        doctor.stdout.lines().find(|line| line.starts_with("credentials")).unwrap().to_owned()
+    };
+    let has = |row: String, words: &[&str]| {
+        words.iter().for_each(|word| assert!(row.contains(word), "{word} is missing in {row}"));
+    };
+    let before = "before it: access_key and access_secret are not set; credential_path is not set";
+    let arn = format!("acs:ram::{}:assumed-role/{}/podeip@", defaults::ACCOUNT, defaults::RRSA_ROLE);
+    has(row(), &["pass", "RRSA with the role podeip-rrsa: ", &arn, " until ", before]);
+
+    let refusal = Effect::error(403, "Forbidden.RAM", "no");
+    let id = scene.world.faults.add(Rule::on("GetCallerIdentity", refusal));
+    has(row(), &["fail", "RRSA with the role podeip-rrsa: GetCallerIdentity", "Forbidden.RAM", before]);
+    scene.world.faults.remove(id);
+
+    // A node without a state directory has no cache either.
+    scene.world.cloud.set(|settings| settings.oidc.clear());
+    has(row(), &["fail", "AssumeRoleWithOIDC", "AuthenticationFail.NoPermission", before]);
+
+    configure(&scene, |settings| settings["enable_rrsa"] = false.into());
+    let words = "credential_path is not set; enable_rrsa is off; the node has no RAM role";
+    has(row(), &["fail", "no cloud credentials: access_key and access_secret are not set", words]);
 }
 
 #[test]
-fn a_token_file_of_the_environment_is_enough() {
+fn a_token_file_of_the_environment_is_read_once_more_when_its_token_has_ended() {
     let scene = with_rrsa();
     configure(&scene, |settings| settings["enable_rrsa"] = false.into());
-    scene.world.cloud.verify_oidc_signatures_with(|_| true);
-    let soon = scene.world.clock.now().as_second() + 600;
-    let claims = |ends: i64| json!({"sub": ACCOUNT, "aud": "sts.aliyuncs.com", "exp": ends});
-    scene.write("token", &token(&claims(soon)));
-    let trust = podeip_sim::cloud::OidcTrust::clone(&scene.world.cloud.settings().oidc[0]);
-    let add = |sandbox: &Sandbox| -> Answer {
-        let mut command = scene.command("ADD", sandbox);
-        command
-            .env("ALIBABA_CLOUD_ROLE_ARN", &trust.role_arn)
-            .env("ALIBABA_CLOUD_OIDC_PROVIDER_ARN", &trust.provider_arn)
-            .env("ALIBABA_CLOUD_OIDC_TOKEN_FILE", scene.path("token"));
-        let stdin = scene.stdin(sandbox, Some(sandbox.result()));
-        crate::scene::start(command, &stdin).wait_with_output().unwrap().into()
-    };
     let (first, second) = (pod(&scene, 5), pod(&scene, 6));
-    add(&first).assert_added(&first);
-    assert_eq!((calls(&scene, ASK), calls(&scene, ASSUME)), (0, 1));
+    let variables = webhook(&scene, -1);
+    let gate = scene.world.faults.gate_on(ServiceMatch::Sts, ASSUME, 1, Moment::BeforeEffect);
+    let child = adding(&scene, &first, &variables);
+    assert!(gate.wait_reached(PATIENCE), "{}", scene.log());
+    // As kubelet does it, a moment late.
+    write_token(&scene, 600);
+    gate.release(Outcome::Continue);
+    Answer::from(child.wait_with_output().unwrap()).assert_added(&first);
+    assert_eq!((calls(&scene, ASK), calls(&scene, ASSUME)), (0, 2));
 
     fs::remove_file(scene.state_dir().join("credentials.json")).unwrap();
-    scene.write("token", &token(&claims(soon - 3600)));
-    add(&second).assert_error(102, &["AuthenticationFail.OIDCToken.Expired", "RequestId"]);
-    let tries = calls(&scene, ASSUME) - 1;
-    assert!(tries >= 2 && tries.is_multiple_of(2), "the file is read once more: {tries}");
+    write_token(&scene, -1);
+    add_with(&scene, &second, &variables).assert_error(102, &[ENDED, "RequestId", "set the node's clock"]);
     fs::remove_file(scene.path("token")).unwrap();
-    add(&second).assert_error(102, &["cannot read", "ALIBABA_CLOUD_OIDC_TOKEN_FILE"]);
+    let words = ["cannot read", "ALIBABA_CLOUD_OIDC_TOKEN_FILE"];
+    add_with(&scene, &second, &variables).assert_error(102, &words);
 }
 
 #[test]
