@@ -206,7 +206,7 @@ fn when_the_credentials_are_a_role_for_the_service_account() {
     watched.pod = watched.pod.restarted();
     watched.call("ADD").assert_error(102, &["AuthenticationFail.NoPermission"]);
     watched.podeip(&["doctor", "credentials"]);
-    // What STS answers instead is no reason to show what it was sent, nor what it says.
+    // An answer that cannot be read is no reason to show what was sent.
     for effect in [Effect::Truncated, Effect::Garbage] {
         let id = watched.scene.world.faults.add(Rule::on(rrsa::ASSUME, effect).once());
         assert_eq!(watched.call("ADD").code, Some(1));

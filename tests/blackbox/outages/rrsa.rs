@@ -82,7 +82,7 @@ fn write_token(scene: &Scene, seconds: i64) {
 }
 
 /// ADD by a process that has these variables.
-pub fn adding(scene: &Scene, sandbox: &Sandbox, variables: &[(&str, OsString)]) -> Child {
+fn adding(scene: &Scene, sandbox: &Sandbox, variables: &[(&str, OsString)]) -> Child {
     let mut command = scene.command("ADD", sandbox);
     command.envs(variables.iter().map(|(name, value)| (name, value)));
     start(command, &scene.stdin(sandbox, Some(sandbox.result())))
