@@ -15,6 +15,9 @@ use super::{Class, Cloud, CloudError};
 /// One private IP of one VPC is on one ENI; more entries would be the cloud's own trouble.
 const MOST_RESULTS: u32 = 100;
 
+/// As many ids as one DescribeNetworkInterfaces takes.
+const IDS_PER_CALL: usize = 100;
+
 /// An elastic network interface.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(from = "WireEni")]
@@ -94,6 +97,21 @@ impl Cloud {
         if enis.is_empty() { self.enis(private_ip, "PrimaryIpAddress", deadline) } else { Ok(enis) }
     }
 
+    /// Those of these ENIs that are in the node's VPC.
+    pub fn enis_in_vpc(&self, ids: &[EniId], deadline: Deadline) -> Result<Vec<Eni>, CloudError> {
+        let mut found = Vec::new();
+        for batch in ids.chunks(IDS_PER_CALL) {
+            let vpc = self.vpc_id(deadline)?;
+            let rpc = Rpc::new(Product::Ecs, "DescribeNetworkInterfaces", Effect::Read, format!("of EIPs in {vpc}"))
+                .with("VpcId", vpc)
+                .with_list("NetworkInterfaceId", batch)
+                .with("MaxResults", MOST_RESULTS);
+            found.extend(self.call::<DescribeAnswer>(&rpc, deadline)?.network_interface_sets);
+        }
+        found.retain(|eni| ids.contains(&eni.id));
+        Ok(found)
+    }
+
     fn enis(&self, private_ip: Ipv4Addr, filter: &str, deadline: Deadline) -> Result<Vec<Eni>, CloudError> {
         let vpc = self.vpc_id(deadline)?;
         let subject = format!("of {private_ip} in {vpc}");
@@ -148,6 +166,18 @@ mod tests {
         let enis = cloud(&server).enis_of_private_ip(Ipv4Addr::new(10, 0, 0, 5), deadline()).unwrap();
         assert_eq!(enis.len(), 1);
         assert_eq!(server.requests()[1].parameter("PrimaryIpAddress").as_deref(), Some("10.0.0.5"));
+    }
+
+    #[test]
+    fn enis_are_asked_for_by_their_ids_and_in_the_vpc() {
+        let server = Server::start(vec![page(ENI)]);
+        let ids = [EniId::new("eni-1"), EniId::new("eni-elsewhere")];
+        let enis = cloud(&server).enis_in_vpc(&ids, deadline()).unwrap();
+        assert_eq!(enis.len(), 1);
+        let request = &server.requests()[0];
+        assert_eq!(request.parameter("VpcId").as_deref(), Some("vpc-1"));
+        assert_eq!(request.parameter("NetworkInterfaceId.2").as_deref(), Some("eni-elsewhere"));
+        assert_eq!(cloud(&server).enis_in_vpc(&[], deadline()).unwrap(), []);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::names::PodRef;
 use crate::settings::Coexistence;
 use crate::state::{Rival, RivalSystem, Sighting};
 
-pub use look::{ACK_EXTEND, NAMESPACE, SETTINGS_MAP, TERWAYS, look};
+pub use look::{ACK_EXTEND, NAMESPACE, SETTINGS_MAP, TERWAYS, look, look_again};
 
 /// Refuses to buy `pod` an EIP while the agent's note names a rival. Only for a pod that has none:
 /// what it holds already costs nothing more.

@@ -42,14 +42,15 @@ pub enum Outcome {
     Failed(Failure),
 }
 
-/// One round over all attachments of the node.
-///
-/// # Errors
-/// When the state cannot be read; what fails for one attachment is in its finding.
-pub fn collect(node: &Node, dry_run: bool) -> Result<Vec<Finding>, Failure> {
+/// One round over `records`, which are all attachments of the node; each that is settled is told to `progress`.
+pub fn collect(node: &Node, records: Vec<Attachment>, dry_run: bool, progress: impl Fn()) -> Vec<Finding> {
     let mut round = Round { node, dry_run, silent: None };
-    let records = node.store.attachments()?;
-    Ok(records.into_iter().map(|record| Finding { outcome: round.settle(&record), record }).collect())
+    let finding = |record| {
+        let outcome = round.settle(&record);
+        progress();
+        Finding { record, outcome }
+    };
+    records.into_iter().map(finding).collect()
 }
 
 struct Round<'a> {

@@ -17,6 +17,10 @@ pub const TAG_POD: &str = "podeip-pod";
 pub const TAG_UID: &str = "podeip-uid";
 pub const TAG_NODE: &str = "podeip-node";
 
+/// In [`TAG_CLUSTER`] of an EIP that was handed to another system. No cluster has such an id, so that nobody
+/// takes the EIP for podeip's, and the value can be set where tags cannot be taken off.
+pub const HANDED_BACK: &str = "handed-back";
+
 /// The tags that say whose an EIP is; sent with its allocation. `node` is `spec.nodeName`.
 pub fn tags(cluster: &str, pod: &PodRef, node: &str) -> BTreeMap<String, String> {
     BTreeMap::from([

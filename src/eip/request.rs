@@ -126,11 +126,17 @@ pub fn read(annotations: &BTreeMap<String, String>) -> Result<Option<Requested>,
     Ok(Some(Requested { wish: Wish { source, strategy }, notices: reader.notices }))
 }
 
+/// Whether the pod names an EIP of its user's, however wrong its annotations may be otherwise.
+pub fn names_eip(annotations: &BTreeMap<String, String>) -> bool {
+    Reader { annotations, notices: Vec::new() }.texts(INSTANCE_ID).next().is_some()
+}
+
 /// Which parameters that have a default were asked for by an annotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Present {
     pub bandwidth: bool,
     pub internet_charge_type: bool,
+    pub strategy: bool,
 }
 
 /// See [`Present`].
@@ -139,6 +145,7 @@ pub fn present(annotations: &BTreeMap<String, String>) -> Present {
     Present {
         bandwidth: reader.texts(BANDWIDTH).next().is_some(),
         internet_charge_type: reader.texts(INTERNET_CHARGE_TYPE).next().is_some(),
+        strategy: reader.texts(RELEASE_STRATEGY).next().is_some(),
     }
 }
 

@@ -3,10 +3,10 @@
 use crate::deadline::Deadline;
 use crate::eip::conclude::conclude;
 use crate::eip::detach::{self, Ending, Fate};
-use crate::eip::failure::Failure;
+use crate::eip::failure::{Failure, Kind};
 use crate::eip::journal::Journal;
 use crate::eip::node::Node;
-use crate::eip::publish;
+use crate::eip::publish::{self, is_claim_of};
 use crate::eip::request::Notice;
 use crate::kube::{Kube, Pod};
 use crate::names::EipId;
@@ -15,28 +15,49 @@ use crate::state::format::Attachment;
 /// Event reason: a living pod lost its EIP, because an operator said so.
 const WITHDRAWN: &str = "EIPWithdrawn";
 
-/// Unbinds the EIP of `seen` and, as at its pod's end, releases it or keeps it with its PodEIP. A pod
-/// that lives on shows no EIP any more, and its events say `why`.
+/// What becomes of the EIP once it is unbound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Terms {
+    /// As at its pod's end: it is released, or kept with its PodEIP.
+    AsAtPodsEnd,
+    /// Its PodEIP goes, whatever its strategy: it is released unless it is the user's.
+    ForGood,
+}
+
+/// Unbinds the EIP of `seen` and ends the attachment. A pod that lives on shows no EIP any more, and its
+/// events say `why`.
 ///
 /// # Errors
 /// What keeps it from being ended; the record then stays, for another try. Without the API server it is
 /// not known what is to be kept, and nothing is unbound.
-pub fn retire(node: &Node, seen: &Attachment, why: &str, deadline: Deadline) -> Result<Ending, Failure> {
+pub fn retire(node: &Node, seen: &Attachment, terms: Terms, why: &str, deadline: Deadline) -> Result<Ending, Failure> {
     let _lock = node.store.lock_pod(&seen.pod.namespace, &seen.pod.name, deadline)?;
     let Some(record) = detach::find(&node.store, &seen.container_id, &seen.ifname)? else {
         return Ok(Ending::Nothing);
     };
     let mut journal = Journal::resume(&node.store, record);
-    let outcome = take_back(node, &mut journal, why, deadline);
+    let outcome = take_back(node, &mut journal, terms, why, deadline);
     detach::close(journal, outcome)
 }
 
-fn take_back(node: &Node, journal: &mut Journal, why: &str, deadline: Deadline) -> Result<Ending, Failure> {
+fn take_back(
+    node: &Node,
+    journal: &mut Journal,
+    terms: Terms,
+    why: &str,
+    deadline: Deadline,
+) -> Result<Ending, Failure> {
     let kube = node.kube()?;
     let record = journal.record().clone();
     let pod = kube.pod(&record.pod.namespace, &record.pod.name, deadline)?;
     let living = pod.filter(|pod| pod.is_instance(&record.pod.uid) && !pod.finished());
-    let pod_eip = kube.pod_eip(&record.pod.namespace, &record.pod.name, deadline)?;
+    if terms == Terms::ForGood && living.is_some() && record.binding.is_some() {
+        return Err(Failure::new(Kind::TryAgain, format!("pod {} uses its EIP again", record.pod)));
+    }
+    let mut pod_eip = kube.pod_eip(&record.pod.namespace, &record.pod.name, deadline)?;
+    if let (Terms::ForGood, Some(own)) = (terms, pod_eip.as_ref().filter(|it| is_claim_of(it, &record))) {
+        pod_eip = kube.begin_pod_eip_deletion(own, deadline)?;
+    }
     if record.binding.is_some() {
         detach::unbind_recorded(node.cloud()?, journal, deadline)?;
     }

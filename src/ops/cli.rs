@@ -8,10 +8,11 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::install::{self, options::InstallOptions};
+use super::migrate::{self, MigrateOptions};
 use super::named::Named;
 use super::print::say;
 use super::uninstall::{self, UninstallOptions};
-use super::{agent, doctor, gc, list, manual, show};
+use super::{agent, doctor, gc, list, manual, release, show};
 use crate::logging;
 
 /// Gives a Kubernetes pod its own Alibaba Cloud elastic IP while its network is set up.
@@ -71,6 +72,25 @@ enum Command {
         #[command(flatten)]
         options: PathOptions,
     },
+    /// Release the EIP that is held or kept for a pod that does not use it
+    ///
+    /// Its PodEIP goes too, whatever its strategy. An EIP that the pod named is only unbound. Nothing that
+    /// is known of the pod is success.
+    Release {
+        /// The pod, as `podeip show` takes it
+        #[arg(value_name = "POD")]
+        named: Named,
+        /// Ask nothing; needed where nobody can be asked
+        #[arg(short, long)]
+        yes: bool,
+        #[command(flatten)]
+        options: PathOptions,
+    },
+    /// Take over the EIPs of this node's pods from the system that podeip replaces, or hand them back
+    ///
+    /// No EIP is bound or unbound. Run it on each node; what was done is not done again. Exit code 1 when
+    /// something was refused or failed.
+    Migrate(MigrateOptions),
     /// Look after this node's EIPs, and after the cluster's while holding the Lease podeip-sweeper
     ///
     /// NODE_NAME is the node's name in the cluster (the host's name if unset), POD_NAMESPACE the
@@ -179,6 +199,8 @@ pub fn run() -> ExitCode {
         Command::Show { named, output, options } => show::run(&named, output, &options),
         Command::Doctor { checks, output, bin_dir, options } => doctor::run(&checks, output, &bin_dir, &options),
         Command::Gc { dry_run, options } => gc::run(dry_run, &options),
+        Command::Release { named, yes, options } => release::run(&named, yes, &options),
+        Command::Migrate(options) => migrate::run(&options),
         Command::Agent(options) => agent::run(&options),
         Command::Install { print_terway_conflist: true, paths, .. } => install::print_terway_conflist(&paths),
         Command::Install { options, paths, .. } => install::run(&options, &paths),

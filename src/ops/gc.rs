@@ -7,6 +7,7 @@ use super::cli::PathOptions;
 use super::identity::Identity;
 use super::paths;
 use super::print::{columns, or_dash, print, say};
+use super::progress::Progress;
 use crate::deadline::Deadline;
 use crate::eip::collect::{self, Finding, Outcome};
 use crate::eip::detach::Ending;
@@ -26,7 +27,10 @@ const REBUILD_TIME: Duration = Duration::from_secs(30);
 pub fn run(dry_run: bool, options: &PathOptions) -> anyhow::Result<ExitCode> {
     let node = Node::open(&paths::resolve(options)?)?;
     rebuild_lost(&node, dry_run);
-    let findings = collect::collect(&node, dry_run)?;
+    let records = node.store.attachments()?;
+    let progress = Progress::of(records.len(), "collecting");
+    let findings = collect::collect(&node, records, dry_run, || progress.step());
+    drop(progress);
     if !dry_run {
         node.store.sweep_pod_locks()?;
     }

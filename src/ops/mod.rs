@@ -8,10 +8,14 @@ mod identity;
 mod install;
 mod list;
 mod manual;
+mod migrate;
 mod named;
 mod paths;
 mod print;
+mod progress;
+mod release;
 mod show;
+mod subject;
 mod uninstall;
 
 pub use cli::run;

@@ -15,11 +15,12 @@ use super::install::options::NodeOptions;
 use super::install::{self, TERWAY_CONFLIST, executable, kubeconfig};
 use super::paths;
 use super::print::{or_dash, print, say};
+use super::progress::Progress;
 use crate::deadline::Deadline;
 use crate::durable;
 use crate::eip::at_once;
 use crate::eip::node::{CREDENTIAL_CACHE, Node, Paths};
-use crate::eip::retire;
+use crate::eip::retire::{Terms, retire};
 use crate::state::Store;
 use crate::state::format::Attachment;
 
@@ -120,9 +121,16 @@ fn release_all(paths: &Paths, store: &Store, options: &UninstallOptions) -> anyh
     }
     let node = Node::open(paths)?;
     while !attachments.is_empty() {
-        let end = |record: &Attachment| retire::retire(&node, record, WHY, Deadline::after(node.recovery_time()));
+        let progress = Progress::of(attachments.len(), "releasing");
+        let end = |record: &Attachment| {
+            let ended = retire(&node, record, Terms::AsAtPodsEnd, WHY, Deadline::after(node.recovery_time()));
+            progress.step();
+            ended
+        };
+        let outcomes = at_once::each(&attachments, end);
+        drop(progress);
         let mut failed = 0;
-        for (record, outcome) in attachments.iter().zip(at_once::each(&attachments, end)) {
+        for (record, outcome) in attachments.iter().zip(outcomes) {
             match outcome {
                 Ok(ending) => print(&format!("pod {}: {ending}", record.pod))?,
                 Err(failure) => {

@@ -35,10 +35,32 @@ pub fn look(kube: &Kube, pod_eips: &[PodEip], deadline: Deadline) -> Result<Opti
     if let Some(how) = fresh_writing(pod_eips, kube.now()) {
         return Ok(Some(Sighting { who: RivalSystem::AckExtend, how }));
     }
-    let ask = |resource, name| kube.object(resource, NAMESPACE, name, deadline.within(ASK_TIME));
-    if let Some(how) = ask(Resource::Deployments, ACK_EXTEND)?.as_ref().and_then(ack_extend) {
+    if let Some(how) = ask(kube, Resource::Deployments, ACK_EXTEND, deadline)?.as_ref().and_then(ack_extend) {
         return Ok(Some(Sighting { who: RivalSystem::AckExtend, how }));
     }
+    look_for_terway(kube, deadline)
+}
+
+/// As [`look`], for one who has just ended ack-extend-network-controller: what its Deployment says when it is
+/// there counts more than what its last round has written.
+///
+/// # Errors
+/// The API server does not say.
+pub fn look_again(kube: &Kube, pod_eips: &[PodEip], deadline: Deadline) -> Result<Option<Sighting>, Failure> {
+    let deployment = ask(kube, Resource::Deployments, ACK_EXTEND, deadline)?;
+    match deployment.map(|deployment| ack_extend(&deployment)) {
+        None => look(kube, pod_eips, deadline),
+        Some(Some(how)) => Ok(Some(Sighting { who: RivalSystem::AckExtend, how })),
+        Some(None) => look_for_terway(kube, deadline),
+    }
+}
+
+fn ask(kube: &Kube, resource: Resource, name: &str, deadline: Deadline) -> Result<Option<Value>, Failure> {
+    Ok(kube.object(resource, NAMESPACE, name, deadline.within(ASK_TIME))?)
+}
+
+fn look_for_terway(kube: &Kube, deadline: Deadline) -> Result<Option<Sighting>, Failure> {
+    let ask = |resource, name| ask(kube, resource, name, deadline);
     if !ask(Resource::ConfigMaps, SETTINGS_MAP)?.as_ref().is_some_and(switched_on) {
         return Ok(None);
     }
@@ -58,10 +80,11 @@ fn fresh_writing(pod_eips: &[PodEip], now: Timestamp) -> Option<String> {
     Some(format!("it keeps PodEIP {}/{} up to date", found.namespace, found.name))
 }
 
-/// A Deployment that is scaled to nothing, or whose arguments name controllers without `eip`, does nothing
-/// to EIPs.
+/// A Deployment that is scaled to nothing and has come to it, or whose arguments name controllers without
+/// `eip`, does nothing to EIPs.
 fn ack_extend(deployment: &Value) -> Option<String> {
-    if deployment.pointer("/spec/replicas").and_then(Value::as_u64) == Some(0) {
+    let replicas = |of: &str| deployment.pointer(of).and_then(Value::as_u64);
+    if replicas("/spec/replicas") == Some(0) && replicas("/status/replicas").unwrap_or(0) == 0 {
         return None;
     }
     let containers = deployment.pointer("/spec/template/spec/containers").and_then(Value::as_array);
@@ -156,6 +179,10 @@ mod tests {
         assert!(of(Value::Null, json!(["--v=4"])).is_some());
         assert!(of(json!(1), json!(["--enable-controllers=natgw,eip"])).is_some());
         assert_eq!(of(json!(0), json!([])), None);
+        assert!(
+            ack_extend(&json!({"spec": {"replicas": 0}, "status": {"replicas": 1}})).is_some(),
+            "its pod still runs"
+        );
         assert_eq!(of(json!(1), json!(["--enableControllers=natgw"])), None);
     }
 }

@@ -32,7 +32,7 @@ use crate::state::format::Attachment;
 use doubt::Doubts;
 use pods::Pods;
 use rebuild::rebuild;
-pub use rebuild::rebuilt_id;
+pub use rebuild::{outliving, rebuilt_id, unsandboxed};
 use reports::Reports;
 use settle::Identity;
 pub use settle::{Scope, Settled, Unfinished};

@@ -71,6 +71,10 @@ fn record_of(
     until: Deadline,
 ) -> Result<Option<Attachment>, Failure> {
     let claim = node.kube()?.pod_eip(&pod.namespace, &pod.name, until)?;
+    // It is another system's, perhaps handed back to it.
+    if claim.as_ref().is_some_and(|claim| claim.pod_uid().is_none()) {
+        return Ok(None);
+    }
     let claim = claim.filter(|claim| claim.pod_uid().is_some_and(|uid| pod.is_instance(&uid)));
     if let Some(claim) = claim {
         let Some(uid) = claim.pod_uid() else { return Ok(None) };
@@ -95,28 +99,36 @@ fn uid_tag(eip: &Eip) -> Option<PodUid> {
 }
 
 fn from_claim(cluster: &str, pod: &Pod, uid: PodUid, claim: &PodEip, eip: &Eip) -> Attachment {
-    let status = claim.status.clone().unwrap_or_default();
-    let published = status.network_interface_id.zip(status.private_ip_address);
-    // Where it was published, even if it sits elsewhere by now: that is drift, and reported as such.
-    let binding = match published {
-        Some((eni, private_ip)) => {
-            Some(Binding { primary: eip.instance_id.is_some() && eip.private_ip.is_none(), eni, private_ip })
-        }
-        None => binding_of(pod, eip),
-    };
-    let bought = claim.spec.kind == EipKind::Auto;
-    let kind = if bought { EipKind::Auto } else { EipKind::Static };
+    let binding = published_binding(claim, eip).or_else(|| binding_of(pod, eip));
     let is_published = published_is_shown(pod, eip) || claim.status.is_some();
-    let mut record = blank(cluster, pod, uid, eip, kind);
+    placed(claimed(cluster, uid, claim, eip), eip, binding, is_published)
+}
+
+/// Where the EIP was published, even if it sits elsewhere by now: that is drift, and reported as such.
+fn published_binding(claim: &PodEip, eip: &Eip) -> Option<Binding> {
+    let status = claim.status.as_ref()?;
+    let (eni, private_ip) = status.network_interface_id.clone().zip(status.private_ip_address)?;
+    Some(Binding { primary: eip.instance_id.is_some() && eip.private_ip.is_none(), eni, private_ip })
+}
+
+fn claimed(cluster: &str, uid: PodUid, claim: &PodEip, eip: &Eip) -> Attachment {
+    let pod = PodRef { namespace: claim.namespace.clone(), name: claim.name.clone(), uid };
+    let mut record = unsandboxed(cluster, pod, eip, claim.spec.kind);
     record.strategy = claim.spec.strategy;
     record.bandwidth_package = claim.spec.bandwidth_package_id.clone();
-    placed(record, eip, binding, is_published)
+    record
+}
+
+/// The record of a pod that is over and of which only the PodEIP tells.
+pub fn outliving(cluster: &str, uid: PodUid, claim: &PodEip, eip: &Eip) -> Attachment {
+    placed(claimed(cluster, uid, claim, eip), eip, published_binding(claim, eip), false)
 }
 
 /// Without its PodEIP the EIP is as the pod asks for it, as far as that can be.
 fn from_tags(node: &Node, pod: &Pod, eip: &Eip) -> Result<Option<Attachment>, Failure> {
     let Some(uid) = uid_tag(eip) else { return Ok(None) };
-    let mut record = blank(node.cluster()?, pod, uid, eip, EipKind::Auto);
+    let instance = PodRef { namespace: pod.namespace.clone(), name: pod.name.clone(), uid };
+    let mut record = unsandboxed(node.cluster()?, instance, eip, EipKind::Auto);
     if let Ok(Some(Requested { wish, .. })) = request::read(&pod.annotations) {
         record.strategy = wish.strategy;
         lasting::fall_back(&mut record.strategy, pod, &node.settings.custom_stateful_workload_kinds);
@@ -161,16 +173,17 @@ fn placed(mut record: Attachment, eip: &Eip, binding: Option<Binding>, is_publis
     record
 }
 
-fn blank(cluster: &str, pod: &Pod, uid: PodUid, eip: &Eip, kind: EipKind) -> Attachment {
+/// The record of an EIP that is bound nowhere, for a pod of whose sandbox nothing is known.
+pub fn unsandboxed(cluster: &str, pod: PodRef, eip: &Eip, kind: EipKind) -> Attachment {
     let now = Timestamp::now();
     // Beyond any generation that this pod's lost record can have had.
     let generation = u32::try_from(now.as_second()).unwrap_or(u32::MAX);
     Attachment {
-        container_id: rebuilt_id(&uid),
+        container_id: rebuilt_id(&pod.uid),
         ifname: POD_INTERFACE.into(),
         netns: String::new(),
-        client_token: owner::client_token(cluster, &uid, POD_INTERFACE, generation),
-        pod: PodRef { namespace: pod.namespace.clone(), name: pod.name.clone(), uid },
+        client_token: owner::client_token(cluster, &pod.uid, POD_INTERFACE, generation),
+        pod,
         phase: Phase::Held,
         generation,
         allocation: None,

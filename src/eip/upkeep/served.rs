@@ -340,8 +340,9 @@ fn wishes(one: &Served, claim: &PodEip, eip: &Eip, kinds: &[String], notices: &m
     };
     let mut strategy = requested.wish.strategy;
     lasting::fall_back(&mut strategy, pod, kinds);
+    let present = request::present(&pod.annotations);
     // What somebody has written into the PodEIP is in force, and no wish of the pod's.
-    if strategy != record.strategy && strategy != claim.spec.strategy {
+    if present.strategy && strategy != record.strategy && strategy != claim.spec.strategy {
         let is = format!("{} (to change it, edit the PodEIP's spec.allocationType)", claim.spec.strategy);
         notices.push(live::creation_only("pod-eip-release-strategy", &strategy.to_string(), &is));
     }
@@ -351,7 +352,6 @@ fn wishes(one: &Served, claim: &PodEip, eip: &Eip, kinds: &[String], notices: &m
             Vec::new()
         }
         Source::Allocate(wanted) if one.eip.kind == EipKind::Auto => {
-            let present = request::present(&pod.annotations);
             notices.extend(live::too_late(eip, wanted, present));
             live::changes(record, eip, wanted, present)
         }
