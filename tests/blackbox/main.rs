@@ -16,6 +16,7 @@ mod kubectl;
 mod lifecycle;
 mod many;
 mod measures;
+mod migrate;
 mod named;
 mod node;
 mod orphans;

@@ -235,6 +235,11 @@ impl Scene {
 
     /// A command of the operator, with this node's paths.
     pub fn podeip(&self, arguments: &[&str]) -> Answer {
+        self.operator(arguments).output().unwrap().into()
+    }
+
+    /// The same, ready to be spawned.
+    pub fn operator(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_podeip"));
         command.env_clear().env("NODE_NAME", NODE).args(arguments);
         if !arguments.contains(&"--help") {
@@ -242,7 +247,8 @@ impl Scene {
             command.arg("--config").arg(self.path("eni_conf")).arg("--kubeconfig").arg(self.path("kubeconfig"));
             command.arg("--state-dir").arg(self.state_dir());
         }
-        command.output().unwrap().into()
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
     }
 
     /// `podeip agent` on [`NODE`], ready to be spawned.
