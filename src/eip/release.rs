@@ -29,7 +29,7 @@ pub enum Target {
     /// This node's record.
     Recorded(Attachment),
     /// A PodEIP without a record here; `None`: its EIP does not exist any more.
-    Claimed { claim: PodEip, uid: PodUid, eip: Option<Eip> },
+    Claimed { claim: Box<PodEip>, uid: PodUid, eip: Option<Eip> },
     /// The owner tags alone.
     Tagged { eip: Eip, pod: PodRef },
 }
@@ -52,7 +52,10 @@ pub fn judge(views: &Views, cluster: &str) -> Result<Option<Target>, String> {
     }
     match claim {
         Some(claim) => of_claim(claim, living, told("the cloud", &views.cloud)?).map(Some),
-        None => told("the cloud", &views.cloud)?.map(|eip| of_tags(eip, living, cluster)).transpose(),
+        None => {
+            let left = told("the cloud", &views.cloud)?.filter(|eip| eip.status != EipStatus::Releasing);
+            left.map(|eip| of_tags(eip, living, cluster)).transpose()
+        }
     }
 }
 
@@ -81,7 +84,7 @@ fn of_claim(claim: &PodEip, living: Option<&Pod>, eip: Option<&Eip>) -> Result<T
     if living.is_some() {
         return Err(uses(&name));
     }
-    Ok(Target::Claimed { claim: claim.clone(), uid, eip: eip.cloned() })
+    Ok(Target::Claimed { claim: Box::new(claim.clone()), uid, eip: eip.cloned() })
 }
 
 fn of_tags(eip: &Eip, living: Option<&Pod>, cluster: &str) -> Result<Target, String> {

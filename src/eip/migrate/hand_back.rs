@@ -19,7 +19,7 @@ use crate::state::format::Attachment;
 #[derive(Clone, Debug)]
 pub enum Handover {
     /// The EIP of a pod of this node, unless something refuses it.
-    Attachment { record: Attachment, pod_eip: Option<PodEip>, refusal: Option<String> },
+    Attachment { record: Box<Attachment>, pod_eip: Option<PodEip>, refusal: Option<String> },
     /// A PodEIP whose pod is over.
     Outliving(PodEip),
 }
@@ -40,7 +40,7 @@ pub fn plan_hand_back(node: &Node) -> Result<(Vec<Handover>, usize), Failure> {
     let of_record = |it: &PodEip, record: &Attachment| is_of(it, &record.pod.namespace, &record.pod.name);
     let attachment = |record: &Attachment| {
         let pod_eip = pod_eips.iter().find(|it| of_record(it, record)).cloned();
-        Handover::Attachment { refusal: refusal(record, pod_eip.as_ref()), record: record.clone(), pod_eip }
+        Handover::Attachment { refusal: refusal(record, pod_eip.as_ref()), record: Box::new(record.clone()), pod_eip }
     };
     let mut handovers: Vec<Handover> = records.iter().map(attachment).collect();
     let unrecorded = |it: &&PodEip| it.pod_uid().is_some() && !records.iter().any(|record| of_record(it, record));
