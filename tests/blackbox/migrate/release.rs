@@ -1,13 +1,15 @@
 //! `podeip release`: what may be given up, what is asked first, and what is refused.
 
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use podeip_sim::cloud::{UserEip, defaults};
 use serde_json::json;
 
 use super::peers;
 use crate::arranged::{served, served_by_name, tagged_eip};
-use crate::scene::{Answer, NODE, OTHER_NODE, Scene, WITH_EIP};
+use crate::node::{cannot_run, not_installed};
+use crate::scene::{Answer, NODE, OTHER_NODE, Sandbox, Scene, WITH_EIP};
 
 const LASTING: (&str, &str) = ("network.alibabacloud.com/pod-eip-release-strategy", "Never");
 
@@ -80,10 +82,8 @@ fn what_no_pod_uses_is_given_up_whoever_speaks_for_it() {
 fn what_is_used_or_not_podeips_or_not_known_is_refused() {
     let scene = Scene::new();
     let (used, of_used) = served(&scene, "used-0", 11, "Never");
-    let elsewhere = crate::scene::Sandbox {
-        node: OTHER_NODE.into(),
-        ..scene.pod("elsewhere-0", [10, 219, 0, 12], &[WITH_EIP, LASTING])
-    };
+    let elsewhere =
+        Sandbox { node: OTHER_NODE.into(), ..scene.pod("elsewhere-0", [10, 219, 0, 12], &[WITH_EIP, LASTING]) };
     scene.add(&elsewhere).assert_added(&elsewhere);
     peers::outliving(&scene, "theirs-0", "Never");
     let before = (scene.world.cloud.state(), scene.world.cluster.dump(), scene.records());
@@ -103,31 +103,37 @@ fn what_is_used_or_not_podeips_or_not_known_is_refused() {
     scene.assert_served(&used);
 }
 
+/// What the command prints, and answers, where stdin, stdout and stderr are a terminal at which this is typed.
+fn at_a_terminal(scene: &Scene, arguments: &[&str], typed: &str) -> Answer {
+    let command = scene.operator(arguments);
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let line: Vec<String> = words.map(|word| format!("'{}'", word.to_str().unwrap())).collect();
+    let mut script = Command::new("script");
+    script.args(["-qec", &line.join(" "), "/dev/null"]).env("NODE_NAME", NODE);
+    let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(format!("{typed}\n").as_bytes()).unwrap();
+    child.wait_with_output().unwrap().into()
+}
+
 #[test]
-fn it_asks_at_a_terminal_and_nowhere_else() {
+fn it_asks_at_a_terminal_and_nowhere_else_and_there_long_work_shows_its_progress() {
     let scene = Scene::new();
     let (kept, eip) = served(&scene, "kept-0", 12, "Never");
     scene.delete_pod(&kept);
     scene.del(&kept);
     let silent = scene.podeip(&["release", "kept-0"]);
     assert_said(&silent, 1, &[&eip, "default/kept-0", "--yes"]);
-    if crate::node::cannot_run(crate::node::not_installed(&["script"])) {
+    if cannot_run(not_installed(&["script"])) {
         return;
     }
     for (typed, code, word) in [("n", 1, "nothing was done"), ("", 1, "nothing was done"), ("y", 0, "is released")] {
         assert!(!is_gone(&scene, &eip));
-        let mut command = scene.operator(&["release", "kept-0"]);
-        let line: Vec<String> = std::iter::once(command.get_program())
-            .chain(command.get_args())
-            .map(|word| format!("'{}'", word.to_str().unwrap()))
-            .collect();
-        command = Command::new("script");
-        command.args(["-qec", &line.join(" "), "/dev/null"]).stdin(std::process::Stdio::piped());
-        let mut child =
-            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
-        std::io::Write::write_all(&mut child.stdin.take().unwrap(), format!("{typed}\n").as_bytes()).unwrap();
-        let answer = Answer::from(child.wait_with_output().unwrap());
-        assert_said(&answer, code, &["Go on? [y/N]", word]);
+        assert_said(&at_a_terminal(&scene, &["release", "kept-0"], typed), code, &["Go on? [y/N]", word]);
     }
     assert!(is_gone(&scene, &eip));
+
+    served(&scene, "used-0", 11, "Follow");
+    let shown = at_a_terminal(&scene, &["gc"], "");
+    assert_said(&shown, 0, &["collecting", "1/1", "in use"]);
+    assert!(scene.gc().stderr.is_empty());
 }
