@@ -15,11 +15,11 @@ use podeip_sim::faults::{Effect, Rule};
 use podeip_sim::kube::PodSpec;
 use serde_json::{Value, json};
 
-use crate::scene::{Answer, Sandbox, Scene, WITH_EIP};
+use crate::scene::{Answer, Sandbox, Scene, WITH_EIP, executable};
 
 /// The executable with these arguments and nothing else.
 fn bare(arguments: &[&str]) -> Answer {
-    Command::new(env!("CARGO_BIN_EXE_podeip")).env_clear().args(arguments).output().unwrap().into()
+    Command::new(executable()).env_clear().args(arguments).output().unwrap().into()
 }
 
 /// The cells of every line; columns are three blanks apart, and no cell has so many.
@@ -144,7 +144,7 @@ fn a_reader_that_closes_the_pipe_is_no_failure() {
     added(&scene, scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP]));
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let output = Command::new(env!("CARGO_BIN_EXE_podeip"))
+    let output = Command::new(executable())
         .args(["list", "--state-dir"])
         .arg(scene.state_dir())
         .stdout(Stdio::from(writer))
@@ -333,7 +333,7 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     let scene = Scene::new();
     let pod = scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP]);
     scene.add(&pod).assert_added(&pod);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_podeip"));
+    let mut command = Command::new(executable());
     command.arg("list").arg("--conf-dir").arg(scene.path("none")).arg("--state-dir").arg(scene.state_dir());
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);

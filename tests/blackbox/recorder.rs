@@ -14,7 +14,7 @@ pub const PLUGIN_TYPE: &str = "podeip";
 pub enum Plugin {
     /// A script that passes the previous result through, and misbehaves on request ([`Recorder::fail`]).
     StandIn,
-    /// An executable, such as `env!("CARGO_BIN_EXE_podeip")`.
+    /// An executable, such as [`crate::scene::executable`].
     Executable(PathBuf),
 }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::containerd::{Containerd, NEEDS, PodSpec, SandboxId, Setup};
 use crate::node::{Node, on_node, run};
 use crate::recorder::{Call, Plugin};
-use crate::scene::{Answer, Sandbox, Scene};
+use crate::scene::{Answer, Sandbox, Scene, executable};
 
 mod crashes;
 mod failures;
@@ -17,7 +17,6 @@ mod pods;
 
 /// Longer than anything awaited here takes on a busy machine; only a failing test waits so long.
 const PATIENCE: Duration = Duration::from_secs(30);
-const EXECUTABLE: &str = env!("CARGO_BIN_EXE_podeip");
 
 /// A node on which containerd runs the chain ptp, podeip.
 struct Stage<'node> {
@@ -33,7 +32,7 @@ fn on_stage(test: impl FnOnce(Stage) + Send) {
 impl<'node> Stage<'node> {
     /// Starts containerd, set up for `scene` and changed by `change`.
     fn start(node: &'node Node, scene: Scene, change: impl FnOnce(&mut Setup)) -> Self {
-        let mut setup = Setup::new(Plugin::Executable(EXECUTABLE.into()));
+        let mut setup = Setup::new(Plugin::Executable(executable().into()));
         setup.stanza = scene.stanza();
         change(&mut setup);
         let containerd = Containerd::start(node, &setup);
@@ -97,7 +96,7 @@ impl<'node> Stage<'node> {
     /// `podeip gc` as an operator of the node runs it.
     fn gc(&self) -> Answer {
         let conf_dir = self.containerd.conflist().parent().unwrap().to_owned();
-        let output = self.node.command(EXECUTABLE).arg("gc").arg("--conf-dir").arg(conf_dir).output().unwrap();
+        let output = self.node.command(executable()).arg("gc").arg("--conf-dir").arg(conf_dir).output().unwrap();
         let answer = Answer::from(output);
         assert_eq!(answer.code, Some(0), "{answer:?}\n{}", self.scene.log());
         answer

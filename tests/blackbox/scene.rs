@@ -6,6 +6,7 @@ use std::io::Write;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,12 @@ pub const OTHER_NODE: &str = "node-2";
 const CAPABILITY: &str = "io.kubernetes.cri.pod-annotations";
 
 static SANDBOXES: AtomicU32 = AtomicU32::new(0);
+
+/// What is tested: the executable that the environment's `PODEIP` names, such as the one that is shipped, or cargo's.
+pub fn executable() -> &'static str {
+    static NAMED: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("PODEIP").ok());
+    NAMED.as_deref().unwrap_or(env!("CARGO_BIN_EXE_podeip"))
+}
 
 /// A world and its nodes' files. Calls are fast and unlimited unless a test says otherwise.
 pub struct Scene {
@@ -197,7 +204,7 @@ impl Scene {
 
     /// The command of one verb, ready to be spawned with a piped stdin.
     pub fn command(&self, verb: &str, sandbox: &Sandbox) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_podeip"));
+        let mut command = Command::new(executable());
         command
             .env_clear()
             .env("CNI_COMMAND", verb)
@@ -240,7 +247,7 @@ impl Scene {
 
     /// The same, ready to be spawned.
     pub fn operator(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_podeip"));
+        let mut command = Command::new(executable());
         command.env_clear().env("NODE_NAME", NODE).args(arguments);
         if !arguments.contains(&"--help") {
             command.arg("--conf-dir").arg(self.path("no-conflist"));
@@ -263,7 +270,7 @@ impl Scene {
 
     /// `podeip agent` under this name, with the state in this directory.
     pub fn agent_on(&self, node: &str, state: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_podeip"));
+        let mut command = Command::new(executable());
         command.env_clear().env("NODE_NAME", node).arg("agent").args(arguments);
         command.arg("--conf-dir").arg(self.path("no-conflist"));
         command.arg("--config").arg(self.path("eni_conf")).arg("--kubeconfig").arg(self.path("kubeconfig"));

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::agent::Agent;
 use crate::arranged;
 use crate::node::{on_node, run};
-use crate::scene::{Answer, NODE, OTHER_NODE, Sandbox, Scene, WITH_EIP};
+use crate::scene::{Answer, NODE, OTHER_NODE, Sandbox, Scene, WITH_EIP, executable};
 
 const CHECKS: [&str; 19] = [
     "settings",
@@ -95,7 +95,7 @@ impl Clinic {
         scene.write("state/state.json", std::str::from_utf8(&self.records).unwrap());
         chmod(&scene.path("state/state.json"), 0o600);
         let _ = fs::remove_file(self.executable());
-        symlink(env!("CARGO_BIN_EXE_podeip"), self.executable()).unwrap();
+        symlink(executable(), self.executable()).unwrap();
     }
 
     fn restrict(&self) {
@@ -161,7 +161,7 @@ impl Clinic {
 
     fn doctor(&self, arguments: &[&str]) -> Answer {
         let scene = &self.scene;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_podeip"));
+        let mut command = Command::new(executable());
         command.env_clear().env("NODE_NAME", NODE).arg("doctor").args(arguments);
         command.arg("--conf-dir").arg(scene.path("net.d")).arg("--bin-dir").arg(scene.path("bin"));
         command.arg("--config").arg(scene.path("eni_conf")).arg("--kubeconfig").arg(scene.path("kubeconfig"));

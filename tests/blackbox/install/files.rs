@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::site::{Site, files_in, with_key};
-use crate::scene::WITH_EIP;
+use crate::scene::{WITH_EIP, executable};
 
 /// Primaries' files in `tests/fixtures/conflists`, and what runs in the end.
 const PRIMARIES: [(&str, &[&str]); 11] = [
@@ -111,7 +111,7 @@ fn a_pod_gets_its_eip_from_what_was_installed() {
     assert_eq!((told, answer.stderr.as_str()), (vec!["settings", "kubeconfig", "executable", "stanza"], ""));
     let modes = ["eni_conf", "kubeconfig", "bin/podeip"].map(|file| site.scene.path(file).metadata().unwrap().mode());
     assert_eq!(modes.map(|mode| mode & 0o7777), [0o600, 0o600, 0o755]);
-    assert_eq!(fs::read(site.executable()).unwrap(), fs::read(super::site::EXECUTABLE).unwrap());
+    assert_eq!(fs::read(site.executable()).unwrap(), fs::read(executable()).unwrap());
     // Where the runtime passes no annotations, the API server is asked for them.
     let mut pod = site.scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP]);
     pod.annotations = None;

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::site::{BRIDGE, EXECUTABLE, Site, with_key};
-use crate::scene::{WITH_EIP, await_true};
+use super::site::{BRIDGE, Site, with_key};
+use crate::scene::{WITH_EIP, await_true, executable};
 
 const REWRITES: usize = 200;
 
@@ -78,7 +78,7 @@ fn files_and_their_sources_are_followed() {
         // Written in place it would be busy if it was running.
         undo(site.executable()).unwrap();
         let copied = || {
-            fs::metadata(site.executable()).is_ok_and(|found| found.len() == fs::metadata(EXECUTABLE).unwrap().len())
+            fs::metadata(site.executable()).is_ok_and(|found| found.len() == fs::metadata(executable()).unwrap().len())
         };
         await_true("the executable is back", copied);
     }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::site::{BRIDGE, EXECUTABLE, Site};
-use crate::scene::Answer;
+use super::site::{BRIDGE, Site};
+use crate::scene::{Answer, executable};
 
 const KILLS: u32 = 24;
 
@@ -17,7 +17,7 @@ fn killed_at_any_moment_it_leaves_the_old_configuration_or_the_new_one() {
     site.install();
     let whole = started.elapsed();
     let installed = site.conf_files();
-    let size = fs::metadata(EXECUTABLE).unwrap().len();
+    let size = fs::metadata(executable()).unwrap().len();
     for nth in 0..KILLS {
         site.write_conf("10-podnet.conflist", BRIDGE);
         // Every other time there is no executable to copy, so that the kill falls into what comes after it.

@@ -8,9 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::scene::{Answer, NODE, Scene, await_true};
-
-pub const EXECUTABLE: &str = env!("CARGO_BIN_EXE_podeip");
+use crate::scene::{Answer, NODE, Scene, await_true, executable};
 
 /// What a plain primary leaves.
 pub const BRIDGE: &str = r#"{"cniVersion": "1.0.0", "name": "podnet", "plugins": [{"type": "bridge", "mtu": 1500}]}"#;
@@ -53,7 +51,7 @@ impl Site {
     pub fn place_executable(&self) {
         let _ = fs::remove_file(self.executable());
         // Elsewhere than on one file system, the installation copies it.
-        let _ = fs::hard_link(EXECUTABLE, self.executable());
+        let _ = fs::hard_link(executable(), self.executable());
     }
 
     fn account_with<'a>(&'a self, token: &'a str) -> [(&'a str, &'a str); 2] {
@@ -105,7 +103,7 @@ impl Site {
     /// `podeip` with these arguments and the paths of this node.
     fn command(&self, arguments: &[&str]) -> Command {
         let scene = &self.scene;
-        let mut command = Command::new(EXECUTABLE);
+        let mut command = Command::new(executable());
         command.env_clear().env("NODE_NAME", NODE).args(arguments);
         command.arg("--conf-dir").arg(scene.path("net.d")).arg("--bin-dir").arg(scene.path("bin"));
         command.arg("--config").arg(scene.path("eni_conf")).arg("--kubeconfig").arg(scene.path("kubeconfig"));

@@ -7,7 +7,7 @@ use podeip_sim::calls::ServiceKind;
 use serde_json::{Value, json};
 
 use super::{EIP_POD, fed};
-use crate::scene::{Answer, Sandbox, Scene, WITH_EIP, start};
+use crate::scene::{Answer, Sandbox, Scene, WITH_EIP, executable, start};
 
 const VERSIONS: [&str; 5] = ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
 
@@ -90,7 +90,7 @@ fn version_is_answered_whatever_is_asked() {
         ("{}", "1.1.0"),
         ("", "1.1.0"),
     ] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_podeip"));
+        let mut command = Command::new(executable());
         command.env_clear().env("CNI_COMMAND", "VERSION");
         for name in ["CNI_NETNS", "CNI_IFNAME", "CNI_PATH"] {
             command.env(name, "dummy");

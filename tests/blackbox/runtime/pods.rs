@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use podeip_sim::cloud::{Status, UserEip, defaults};
 
-use super::{EXECUTABLE, PATIENCE, Stage, on_stage};
+use super::{PATIENCE, Stage, on_stage};
 use crate::containerd::{GATEWAY, NEEDS};
 use crate::node::on_node;
 use crate::podman::{self, Podman};
 use crate::recorder::Plugin;
-use crate::scene::{Scene, WITH_EIP};
+use crate::scene::{Scene, WITH_EIP, executable};
 
 const BANDWIDTH_5: (&str, &str) = ("k8s.aliyun.com/eip-bandwidth", "5");
 
@@ -210,7 +210,7 @@ fn ten_pods_at_once_get_ten_eips() {
 fn podman_probes_the_version_and_its_container_passes_through() {
     on_node(&podman::NEEDS, |node| {
         let scene = Scene::new();
-        let podman = Podman::prepare(node, &Plugin::Executable(EXECUTABLE.into()), scene.stanza());
+        let podman = Podman::prepare(node, &Plugin::Executable(executable().into()), scene.stanza());
         let output = podman.run("web", "ip -4 addr show eth0");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         assert!(String::from_utf8_lossy(&output.stdout).contains("10.219.0.2/24"));
