@@ -63,7 +63,7 @@ pub struct AgentOptions {
     /// Report EIPs and PodEIPs that nothing wants, and leave them alone
     #[arg(long)]
     report_only: bool,
-    /// Where /metrics and /healthz are served, or "off"
+    /// Where /metrics and /healthz are served: an IP address, with or without a port; or "off"
     #[arg(long, value_name = "ADDRESS", default_value_t)]
     metrics: Served,
     /// Keep what `podeip install` makes with these options: put it right whenever it is changed, and

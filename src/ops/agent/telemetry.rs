@@ -2,7 +2,7 @@
 //! serves both.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -44,10 +44,13 @@ impl FromStr for Served {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "off" => Ok(Served::Nowhere),
-            _ => text.parse().map(Served::At).map_err(|_| "neither off nor an address such as 127.0.0.1:9110".into()),
+        if text == "off" {
+            return Ok(Served::Nowhere);
         }
+        // A pod knows its node's address alone, and could not tell whether a port goes behind it with or without brackets.
+        let at_usual_port = |ip: IpAddr| SocketAddr::new(ip, DEFAULT_ADDRESS.port());
+        let address = text.parse().or_else(|_| text.parse().map(at_usual_port));
+        address.map(Served::At).map_err(|_| "neither off nor an address such as 127.0.0.1:9110 or 10.0.0.7".into())
     }
 }
 
@@ -153,6 +156,12 @@ mod tests {
     fn an_address_or_off() {
         assert_eq!("off".parse(), Ok(Served::Nowhere));
         assert_eq!(Served::default().to_string().parse(), Ok(Served::default()));
-        assert!("9110".parse::<Served>().is_err());
+        let at = |text: &str| Served::At(text.parse().unwrap());
+        assert_eq!("10.0.0.7".parse(), Ok(at("10.0.0.7:9110")));
+        assert_eq!("fd00::7".parse(), Ok(at("[fd00::7]:9110")));
+        assert_eq!("[fd00::7]:80".parse(), Ok(at("[fd00::7]:80")));
+        for wrong in ["9110", "10.0.0.7:", "node:9110", ""] {
+            assert!(wrong.parse::<Served>().is_err(), "{wrong}");
+        }
     }
 }

@@ -1,10 +1,14 @@
 //! What a running agent serves: its node's verbs, EIPs and rounds, and the sweep's figures.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::Child;
 
+use serde_json::Value;
+
 use super::{IP, running};
+use crate::samples::installed;
 use crate::scene::{Scene, WITH_EIP, await_true};
 
 /// An agent on a free port, and the address it says it serves on.
@@ -15,7 +19,11 @@ struct Serving {
 
 impl Serving {
     fn start(scene: &Scene) -> Self {
-        let mut agent = scene.agent(&["--metrics", "127.0.0.1:0"]).spawn().unwrap();
+        Self::with(scene, "--metrics=127.0.0.1:0")
+    }
+
+    fn with(scene: &Scene, option: &str) -> Self {
+        let mut agent = scene.agent(&[option]).spawn().unwrap();
         let mut said = BufReader::new(agent.stderr.take().unwrap());
         let mut line = String::new();
         while !line.contains("http://") {
@@ -86,4 +94,25 @@ fn a_running_agent_tells_verbs_eips_calls_and_sweeps() {
         await_true(line, || agent.shows(line));
     }
     assert!(agent.fetch("/other").0.contains("404"));
+}
+
+#[test]
+fn the_address_of_the_node_is_served_as_the_manifest_says() {
+    /// Of a loopback network that no other test uses, for the port is a fixed one.
+    const HOST_IP: &str = "127.91.10.7";
+    let patch = fs::read_to_string(installed("monitoring/metrics.yaml")).unwrap();
+    let patch: Value = serde_saphyr::from_str(&patch).unwrap();
+    let added = |path: &str| {
+        let path = format!("/spec/template/spec/containers/0/{path}");
+        let operation = patch.as_array().unwrap().iter().find(|operation| operation["path"] == *path);
+        operation.unwrap_or_else(|| panic!("{path}"))["value"].clone()
+    };
+    let host = &added("env/-");
+    assert_eq!(host["valueFrom"]["fieldRef"]["fieldPath"], "status.hostIP");
+    let variable = format!("$({})", host["name"].as_str().unwrap());
+    let option = added("args/-").as_str().unwrap().replace(&variable, HOST_IP);
+
+    let agent = Serving::with(&Scene::new(), &option);
+    assert_eq!(agent.address, format!("{HOST_IP}:{}", added("ports")[0]["containerPort"]));
+    assert_eq!(agent.fetch("/metrics").0, "HTTP/1.1 200 OK");
 }
