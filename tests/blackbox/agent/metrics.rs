@@ -112,7 +112,8 @@ fn the_address_of_the_node_is_served_as_the_manifest_says() {
     let variable = format!("$({})", host["name"].as_str().unwrap());
     let option = added("args/-").as_str().unwrap().replace(&variable, HOST_IP);
 
-    let agent = Serving::with(&Scene::new(), &option);
+    let scene = Scene::new();
+    let agent = Serving::with(&scene, &option);
     assert_eq!(agent.address, format!("{HOST_IP}:{}", added("ports")[0]["containerPort"]));
     assert_eq!(agent.fetch("/metrics").0, "HTTP/1.1 200 OK");
 }
