@@ -3,5 +3,5 @@
 mod files;
 mod keeping;
 mod killed;
-mod site;
+pub mod site;
 mod uninstalling;

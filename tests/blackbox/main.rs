@@ -10,6 +10,7 @@ mod crowd;
 mod doubt;
 mod durability;
 mod everything;
+mod image;
 mod install;
 mod kubeconfigs;
 mod kubectl;

@@ -56,7 +56,7 @@ impl<'node> Podman<'node> {
 }
 
 /// runc, because crun refuses a hybrid cgroup hierarchy; small limits, because a CI container may not raise them.
-fn containers_conf(dir: &Path) -> String {
+pub fn containers_conf(dir: &Path) -> String {
     let dir = dir.display();
     format!(
         r#"[containers]

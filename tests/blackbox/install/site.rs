@@ -174,7 +174,7 @@ impl Drop for Keeper {
 pub struct Mount(PathBuf);
 
 impl Mount {
-    fn new(path: PathBuf, files: &[(&str, &str)]) -> Self {
+    pub fn new(path: PathBuf, files: &[(&str, &str)]) -> Self {
         fs::create_dir(&path).unwrap();
         let mount = Self(path);
         mount.renew(files);
