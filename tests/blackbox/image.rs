@@ -5,10 +5,11 @@ mod kubelet;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use podeip_sim::cloud::defaults;
@@ -166,10 +167,10 @@ impl<'node> Cluster<'node> {
         pod
     }
 
-    /// `podeip gc` in the agent's container: the lines about this pod.
+    /// What `podeip gc` in the agent's container says about this pod.
     fn collected(&self, agent: &Agent, pod: &Sandbox) -> String {
         let answer = self.kubelet.podman(&["exec", &agent.name, "/podeip", "gc"]);
-        assert_eq!(answer.code, Some(0), "{answer:?}");
+        assert_eq!((answer.code, answer.stderr.as_str()), (Some(0), ""), "{answer:?}");
         answer.stdout.lines().filter(|line| line.contains(&pod.name)).collect()
     }
 }
@@ -242,6 +243,8 @@ fn the_daemonsets_containers_serve_their_node_without_any_capability() {
         assert_eq!(installed["/opt/cni/bin/podeip"], (fs::read(executable()).unwrap(), 0o755));
         assert_eq!(installed["/etc/podeip/eni_conf"].1, 0o600);
         assert_eq!(installed["/etc/podeip/kubeconfig"].1, 0o600);
+        let rendered: Value = serde_json::from_slice(&installed["/etc/podeip/eni_conf"].0).unwrap();
+        assert_eq!(rendered["access_key"], defaults::ACCESS_KEY_ID, "the Secret's");
         let list = json_file(&Path::new(CONF_DIR).join("10-podnet.conflist"));
         let types: Vec<&Value> = list["plugins"].as_array().unwrap().iter().map(|plugin| &plugin["type"]).collect();
         assert_eq!(types, ["bridge", "podeip"]);
@@ -249,15 +252,17 @@ fn the_daemonsets_containers_serve_their_node_without_any_capability() {
         let agent = cluster.start_agent();
         assert_confined(node, &agent);
         // Made after the agent started, and one that Docker names by a process that the agent may not look into.
+        let process = Process::start(node);
         run(node.command("ip").args(["netns", "add", "late"])).unwrap();
         let mounted = cluster.add("mounted", 5, "/run/netns/late");
-        let dockers = cluster.add("dockers", 6, "/proc/1/ns/net");
+        let dockers = cluster.add("dockers", 6, &format!("/proc/{}/ns/net", process.pid));
         let probe = &cluster.kubelet.containers("containers")[0]["readinessProbe"]["httpGet"];
         await_true("both EIPs are counted", || fetch(probe, "/metrics").contains("podeip_eips{phase=\"Bound\"} 2\n"));
         for pod in [&mounted, &dockers] {
             assert!(cluster.collected(&agent, pod).contains("left"), "{}", agent.log());
             cluster.scene.assert_served(pod);
         }
+        assert!(!agent.log().contains("cannot look at"), "{}", agent.log());
 
         let began = Instant::now();
         let grace = cluster.kubelet.grace();
@@ -267,8 +272,36 @@ fn the_daemonsets_containers_serve_their_node_without_any_capability() {
         assert_eq!(installation(), installed, "its end takes nothing off the node");
         for pod in [&mounted, &dockers] {
             cluster.scene.assert_served(pod);
+            cluster.scene.delete_pod(pod);
+            assert_eq!(cluster.call("DEL", pod).code, Some(0));
         }
+        assert!(cluster.scene.ours().is_empty(), "DEL goes on without the agent");
     });
+}
+
+/// One of the node's, with a network namespace and all capabilities.
+struct Process {
+    child: Child,
+    /// As the node's processes know it.
+    pid: String,
+}
+
+impl Process {
+    fn start(node: &Node) -> Self {
+        let mut command = node.command("unshare");
+        command.args(["--net", "sh", "-c", "echo $$; exec sleep 600"]).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut pid = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut pid).unwrap();
+        Self { child, pid: pid.trim().to_owned() }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// Root in name only, on file systems that it may not write.
