@@ -3,7 +3,7 @@
 //! A status is data, not an error. Redirects are never followed and the environment's proxy
 //! variables are never read: a runtime's service file often exports them to its plugins.
 
-use std::io;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use ureq::config::Config;
 use ureq::http::{Request, Uri};
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::unversioned::transport::{ConnectionDetails, Connector, DefaultConnector, NextTimeout, Transport};
 use ureq::{Agent, AsSendBody, Error};
 
 use crate::deadline::Deadline;
@@ -102,9 +102,7 @@ impl Http {
             .user_agent(concat!("podeip/", env!("CARGO_PKG_VERSION"), " Kubernetes.Alicloud"))
             .tls_config(tls)
             .build();
-        Ok(Self {
-            agent: Agent::with_parts(config, DefaultConnector::default(), AddressFirst(DefaultResolver::default())),
-        })
+        Ok(Self { agent: Agent::with_parts(config, Connecting::default(), AddressFirst(DefaultResolver::default())) })
     }
 
     /// Sends one request and reads the whole answer before `deadline`.
@@ -169,35 +167,43 @@ fn checked(identity: &Identity) -> Result<ClientCert, rustls::Error> {
 
 /// What a failure before the first answer byte proves. Only what is certain counts as not sent.
 fn classify(failure: &Error) -> NoAnswer {
-    let not_sent = match failure {
-        Error::HostNotFound
-        | Error::ConnectionFailed
-        | Error::BadUri(_)
-        | Error::Http(_)
-        | Error::Tls(_)
-        | Error::Rustls(_)
-        | Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => true,
-        Error::Io(cause) => never_connected(cause),
-        _ => false,
-    };
-    if not_sent { NoAnswer::NotSent(failure.to_string()) } else { NoAnswer::Unanswered(failure.to_string()) }
+    match failure {
+        Error::Other(cause) if cause.is::<NoConnection>() => NoAnswer::NotSent(cause.to_string()),
+        Error::BadUri(_) | Error::Http(_) => NoAnswer::NotSent(failure.to_string()),
+        _ => NoAnswer::Unanswered(failure.to_string()),
+    }
 }
 
-fn never_connected(cause: &io::Error) -> bool {
-    let untrusted = cause
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-        .is_some_and(|tls| matches!(tls, rustls::Error::InvalidCertificate(_)));
-    untrusted
-        || matches!(
-            cause.kind(),
-            io::ErrorKind::ConnectionRefused
-                | io::ErrorKind::HostUnreachable
-                | io::ErrorKind::NetworkUnreachable
-                | io::ErrorKind::NetworkDown
-                | io::ErrorKind::AddrNotAvailable
-                | io::ErrorKind::NotFound
-        )
+/// Why there is no connection, after lookup, TCP and TLS handshake: nothing of a request is written
+/// before all three are done. The same cause (a reset, a timeout) proves nothing later on, so it is
+/// marked where it is known.
+#[derive(Debug)]
+struct NoConnection(Error);
+
+impl NoConnection {
+    fn mark(cause: Error) -> Error {
+        Error::Other(Box::new(Self(cause)))
+    }
+}
+
+impl fmt::Display for NoConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for NoConnection {}
+
+/// ureq's own connector, whose failures are marked.
+#[derive(Debug, Default)]
+struct Connecting(DefaultConnector);
+
+impl Connector for Connecting {
+    type Out = Box<dyn Transport>;
+
+    fn connect(&self, details: &ConnectionDetails, before: Option<()>) -> Result<Option<Self::Out>, Error> {
+        self.0.connect(details, before).map_err(NoConnection::mark)
+    }
 }
 
 /// In a static executable glibc would load the NSS modules that the host's nsswitch.conf names
@@ -237,7 +243,7 @@ impl Resolver for AddressFirst {
                 addresses.push(SocketAddr::new(address, port));
                 Ok(addresses)
             }
-            Err(_) => self.0.resolve(uri, config, timeout),
+            Err(_) => self.0.resolve(uri, config, timeout).map_err(NoConnection::mark),
         }
     }
 }
@@ -267,5 +273,53 @@ mod tests {
         redirecting.join().unwrap();
         assert_eq!(answer.status, 302);
         assert_eq!(second.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+    }
+
+    fn failure(url: &str, time: Duration) -> NoAnswer {
+        let call = Call { method: "POST", url, headers: &[], body: Some(("text/plain", b"hello")) };
+        Http::new(Trust::Public, None).unwrap().send(&call, Deadline::after(time)).unwrap_err()
+    }
+
+    const ENOUGH: Duration = Duration::from_secs(10);
+
+    /// A server that reads something of its first connection, writes `answer` and hangs up.
+    fn server_that_says(answer: &'static [u8]) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 4096]).unwrap();
+            stream.write_all(answer).unwrap();
+        });
+        address
+    }
+
+    #[test]
+    fn a_request_is_not_sent_before_there_is_a_connection() {
+        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        // A label of more than 63 letters is no name, so that no resolver has to be asked.
+        let mut urls = vec![format!("http://{closed}/"), format!("https://{}.invalid/", "x".repeat(64))];
+        // A fatal alert: handshake_failure.
+        let refusals: [&[u8]; 3] = [b"\x15\x03\x03\0\x02\x02\x28", b"HTTP/1.1 400 Bad Request\r\n\r\n", b""];
+        urls.extend(refusals.map(|answer| format!("https://{}/", server_that_says(answer))));
+        for url in urls {
+            let failure = failure(&url, ENOUGH);
+            assert!(matches!(failure, NoAnswer::NotSent(_)), "{url}: {failure:?}");
+        }
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("https://{}/", silent.local_addr().unwrap());
+        let failure = failure(&url, Duration::from_millis(300));
+        assert!(matches!(failure, NoAnswer::NotSent(_)), "{failure:?}");
+    }
+
+    #[test]
+    fn what_a_connection_took_may_have_been_carried_out() {
+        for answer in [&b""[..], b"HTTP/1.1 2", b"nonsense\r\n\r\n"] {
+            let failure = failure(&format!("http://{}/", server_that_says(answer)), ENOUGH);
+            assert!(matches!(failure, NoAnswer::Unanswered(_)), "{answer:?}: {failure:?}");
+        }
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let failure = failure(&format!("http://{}/", silent.local_addr().unwrap()), Duration::from_millis(300));
+        assert!(matches!(failure, NoAnswer::Unanswered(_)), "{failure:?}");
     }
 }
