@@ -88,7 +88,7 @@ fn settle_claim(
             },
         };
         if !moved.is_conflict() || deadline.passed() {
-            return Err(moved.into());
+            return Err(Failure::from(moved).during(publish::publishing(id, &record.pod)));
         }
         pod_eip = kube.pod_eip(&record.pod.namespace, &record.pod.name, deadline)?;
     }

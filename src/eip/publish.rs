@@ -1,6 +1,7 @@
 //! Telling the cluster: PodEIP first, then the pod's annotations, its condition, its events.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,7 +13,7 @@ use crate::eip::request::Notice;
 use crate::kube::{
     self, Event, Kube, KubeError, NewPodEip, ObjectRef, Pod, PodCondition, PodEip, PodEipSpec, PodEipStatus,
 };
-use crate::names::{EipKind, EniId};
+use crate::names::{EipId, EipKind, EniId};
 use crate::state::format::{Attachment, Binding};
 
 /// The readiness gate of the systems that podeip replaces; their users' manifests list it.
@@ -54,6 +55,29 @@ pub const ENI_KEY: &str = "network.alibabacloud.com/allocated-eni-id";
 /// [`Kind::TryAgain`] when such a PodEIP stays, or when this one was taken over by another instance
 /// of the pod.
 pub fn claim(
+    kube: &Kube,
+    pod: &Pod,
+    record: &Attachment,
+    existing: Option<PodEip>,
+    deadline: Deadline,
+) -> Result<PodEip, Failure> {
+    let claimed = claim_unnamed(kube, pod, record, existing, deadline);
+    claimed.map_err(|failure| match &record.eip {
+        Some(eip) => failure.during(publishing(&eip.id, &record.pod)),
+        None => failure,
+    })
+}
+
+/// What is being done, in front of whatever kept it from being done.
+pub fn publishing(eip: &EipId, pod: impl fmt::Display) -> String {
+    format!("publishing {eip} of pod {pod}")
+}
+
+fn named<'a>(eip: &'a EipId, pod: &'a Pod) -> impl Fn(Failure) -> Failure + 'a {
+    move |failure| failure.during(publishing(eip, format_args!("{}/{}", pod.namespace, pod.name)))
+}
+
+fn claim_unnamed(
     kube: &Kube,
     pod: &Pod,
     record: &Attachment,
@@ -150,48 +174,52 @@ pub fn publish(
     binding: &Binding,
     deadline: Deadline,
 ) -> Result<(), Failure> {
-    let Some(address) = eip.address.map(|address| address.to_string()) else {
-        return Err(Failure::new(Kind::TryAgain, format!("the cloud does not show the address of {}", eip.id)));
+    let show = || -> Result<(), Failure> {
+        let Some(address) = eip.address.map(|address| address.to_string()) else {
+            return Err(Failure::new(Kind::TryAgain, "the cloud does not show its address"));
+        };
+        kube.patch_pod_eip_status(pod_eip, &status_of(eip, binding, kube.now()), deadline)?;
+        let mut keys: BTreeMap<&str, Option<&str>> = BTreeMap::new();
+        keys.extend(ADDRESS_KEYS.map(|key| (key, Some(address.as_str()))));
+        keys.extend(ID_KEYS.map(|key| (key, Some(eip.id.as_str()))));
+        keys.insert(ENI_KEY, Some(binding.eni.as_str()));
+        keys.retain(|key, value| pod.annotations.get(*key).map(String::as_str) != *value);
+        if !keys.is_empty() {
+            kube.patch_pod_annotations(pod, &keys, deadline)?;
+        }
+        let bound = format!("{address} is bound to {}", binding.private_ip);
+        Ok(set_gate(kube, pod, true, "Associate eip succeed", &bound, deadline)?)
     };
-    kube.patch_pod_eip_status(pod_eip, &status_of(eip, binding, kube.now()), deadline)?;
-    let mut keys: BTreeMap<&str, Option<&str>> = BTreeMap::new();
-    keys.extend(ADDRESS_KEYS.map(|key| (key, Some(address.as_str()))));
-    keys.extend(ID_KEYS.map(|key| (key, Some(eip.id.as_str()))));
-    keys.insert(ENI_KEY, Some(binding.eni.as_str()));
-    keys.retain(|key, value| pod.annotations.get(*key).map(String::as_str) != *value);
-    if !keys.is_empty() {
-        kube.patch_pod_annotations(pod, &keys, deadline)?;
-    }
-    set_gate(
-        kube,
-        pod,
-        true,
-        "Associate eip succeed",
-        &format!("{address} is bound to {}", binding.private_ip),
-        deadline,
-    )
+    show().map_err(named(&eip.id, pod))
 }
 
 /// Takes what [`publish`] wrote away from a pod that lives on without its EIP.
-pub fn unpublish(kube: &Kube, pod: &Pod, notice: &Notice, deadline: Deadline) -> Result<(), Failure> {
+pub fn unpublish(kube: &Kube, pod: &Pod, eip: &EipId, notice: &Notice, deadline: Deadline) -> Result<(), Failure> {
     let keys = ADDRESS_KEYS.into_iter().chain(ID_KEYS).chain([ENI_KEY]);
     let shown: BTreeMap<&str, Option<&str>> =
         keys.filter(|key| pod.annotations.contains_key(*key)).map(|key| (key, None)).collect();
     if !shown.is_empty() {
-        kube.patch_pod_annotations(pod, &shown, deadline)?;
+        let taken = kube.patch_pod_annotations(pod, &shown, deadline);
+        taken.map_err(|error| named(eip, pod)(error.into()))?;
     }
-    set_gate(kube, pod, false, notice.reason, &notice.message, deadline)
+    close_gate(kube, pod, eip, notice, deadline)
+}
+
+/// Has the pod count as not ready, if its readiness waits for the EIP, and says why.
+pub fn close_gate(kube: &Kube, pod: &Pod, eip: &EipId, notice: &Notice, deadline: Deadline) -> Result<(), Failure> {
+    let set = set_gate(kube, pod, false, notice.reason, &notice.message, deadline);
+    set.map_err(|error| named(eip, pod)(error.into()))
 }
 
 /// Sets the condition that the pod's readiness waits for, if the pod lists it and shows another one.
-pub fn set_gate(
+fn set_gate(
     kube: &Kube,
     pod: &Pod,
     open: bool,
     reason: &str,
     message: &str,
     deadline: Deadline,
-) -> Result<(), Failure> {
+) -> Result<(), KubeError> {
     let shown = pod.conditions.get(READINESS_GATE).map(String::as_str);
     let wanted = if open { "True" } else { "False" };
     if shown == Some(wanted) || !pod.readiness_gates.iter().any(|gate| gate == READINESS_GATE) {
@@ -199,13 +227,19 @@ pub fn set_gate(
     }
     let condition =
         PodCondition { kind: READINESS_GATE.into(), status: open, reason: reason.into(), message: message.into() };
-    Ok(kube.set_pod_condition(pod, &condition, deadline)?)
+    kube.set_pod_condition(pod, &condition, deadline)
 }
 
 /// Says that the pod lives, where nothing else is known for certain.
 pub fn refresh(kube: &Kube, pod_eip: &PodEip, deadline: Deadline) -> Result<(), Failure> {
     let status = PodEipStatus { pod_last_seen: Some(kube.now()), ..pod_eip.status.clone().unwrap_or_default() };
-    Ok(kube.patch_pod_eip_status(pod_eip, &status, deadline)?)
+    let patched = kube.patch_pod_eip_status(pod_eip, &status, deadline);
+    patched.map_err(|error| Failure::from(error).during(shown_by(pod_eip)))
+}
+
+/// As [`publishing`], where the PodEIP is all that is known.
+pub fn shown_by(pod_eip: &PodEip) -> String {
+    publishing(&pod_eip.spec.allocation_id, format_args!("{}/{}", pod_eip.namespace, pod_eip.name))
 }
 
 fn status_of(eip: &Eip, binding: &Binding, now: Timestamp) -> PodEipStatus {
@@ -236,7 +270,8 @@ pub fn withdraw(kube: &Kube, record: &Attachment, claim: Option<&PodEip>, deadli
     let named = record.eip.as_ref().is_some_and(|eip| eip.kind == EipKind::Static);
     match claim {
         Some(claim) if named && claim.status.is_none() && is_claim_of(claim, record) => {
-            Ok(kube.delete_pod_eip(claim, deadline)?)
+            let deleted = kube.delete_pod_eip(claim, deadline);
+            deleted.map_err(|error| Failure::from(error).during(shown_by(claim)))
         }
         _ => Ok(()),
     }

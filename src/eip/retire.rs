@@ -71,7 +71,7 @@ fn take_back(
 
 fn withdraw(kube: &Kube, pod: &Pod, eip: &EipId, why: &str, deadline: Deadline) -> Result<(), Failure> {
     let notice = Notice { reason: WITHDRAWN, message: format!("{eip} was unbound: {why}"), warning: true };
-    publish::unpublish(kube, pod, &notice, deadline)?;
+    publish::unpublish(kube, pod, eip, &notice, deadline)?;
     publish::tell(kube, pod, &notice, &[], deadline);
     Ok(())
 }

@@ -122,6 +122,23 @@ fn add_without_an_api_server() {
     add_during(ServiceKind::Kube, &["no answer from https://", "get pods", "check that this node reaches"]);
 }
 
+/// Each step of telling the cluster, and not merely the call that failed, names what it is about.
+#[test]
+fn an_eip_that_cannot_be_published_is_named_with_its_pod() {
+    for call in ["create podeips", "patch podeips/status", "patch pods"] {
+        let scene = Scene::new();
+        let refusal = Effect::error(403, "Forbidden", "not you");
+        let fault = scene.world.faults.add(Rule::on(call, refusal));
+        let pod = scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP]);
+        scene.add(&pod).assert_error(107, &["publishing eip-", "of pod default/web-0", "not you"]);
+        scene.world.faults.remove(fault);
+        scene.delete_pod(&pod);
+        scene.del(&pod);
+        scene.gc();
+        scene.assert_nothing_left();
+    }
+}
+
 #[test]
 fn add_without_the_vpc_endpoint() {
     add_during(ServiceKind::Vpc, &["EipAddress"]);

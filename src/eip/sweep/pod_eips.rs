@@ -153,7 +153,7 @@ impl Sweeper<'_> {
         match publish::unpublish_binding(self.node.kube()?, pod_eip, false, deadline) {
             Ok(()) => Ok(What::Unbound),
             Err(moved) if moved.is_superseded() => Ok(What::Kept(OVERTAKEN)),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(Failure::from(error).during(publish::shown_by(pod_eip))),
         }
     }
 

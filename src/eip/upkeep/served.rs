@@ -186,7 +186,7 @@ impl Upkeep<'_> {
             ..claim.status.clone().unwrap_or_default()
         };
         kube.patch_pod_eip_status(claim, &status, until)?;
-        publish::set_gate(kube, one.pod, false, notice.reason, &notice.message, until)?;
+        publish::close_gate(kube, one.pod, &one.eip.id, &notice, until)?;
         notices.push(notice);
         if *drift != Drift::Unbound {
             return Ok(false);
