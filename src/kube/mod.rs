@@ -6,6 +6,7 @@
 //! repeated until the deadline when the API server did not answer or said that it could not.
 
 mod access;
+mod claims;
 mod client;
 mod clock;
 mod error;
@@ -25,6 +26,7 @@ mod tests;
 mod token;
 mod wire;
 
+pub use claims::{TokenLife, token_life_in};
 pub use client::Kube;
 pub use error::{KubeError, Refusal};
 pub use event::{Event, ObjectRef, RecordedEvent};

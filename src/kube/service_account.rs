@@ -1,10 +1,9 @@
 //! The service account that the kubeconfig's token stands for, and tokens of it for others to believe.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::claims::claims;
 use super::client::Kube;
 use super::error::KubeError;
 use super::request::{Format, Operation, Request, Resource, Verb};
@@ -59,19 +58,15 @@ impl Kube {
 
 /// Namespace and name in the `sub` of a service account's token, `system:serviceaccount:NAMESPACE:NAME`.
 fn subject(token: &Secret) -> Option<(String, String)> {
-    let payload = token.reveal().split('.').nth(1)?;
-    let claims: Claims = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
+    let claims: Claims = claims(token)?;
     let (namespace, name) = claims.sub.strip_prefix("system:serviceaccount:")?.split_once(':')?;
     Some((namespace.to_owned(), name.to_owned()))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::claims::tests::token;
     use super::*;
-
-    fn token(payload: &str) -> Secret {
-        Secret::new(format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(payload)))
-    }
 
     #[test]
     fn only_a_service_accounts_token_has_a_subject() {

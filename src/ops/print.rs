@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 
 use comfy_table::{Table, presets};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// Between two columns, as `kubectl` has it.
 const GAP: u16 = 3;
@@ -53,7 +53,12 @@ pub fn or_dash(text: Option<impl ToString>) -> String {
 
 /// The largest unit that says enough: `45s`, `12m`, `5h`, `3d`.
 pub fn age(since: Timestamp) -> String {
-    let seconds = Timestamp::now().duration_since(since).as_secs().max(0);
+    span(Timestamp::now().duration_since(since))
+}
+
+/// As [`age`]; what is negative counts as nothing.
+pub fn span(span: SignedDuration) -> String {
+    let seconds = span.as_secs().max(0);
     match seconds {
         0..120 => format!("{seconds}s"),
         120..7200 => format!("{}m", seconds / 60),
@@ -64,8 +69,6 @@ pub fn age(since: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
-    use jiff::SignedDuration;
-
     use super::*;
 
     #[test]

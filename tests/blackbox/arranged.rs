@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use podeip_sim::cloud::{UserEip, defaults};
 use podeip_sim::kube::{Owner, PodSpec};
 use serde_json::{Value, json};
@@ -199,4 +201,12 @@ fn what_is_arranged_is_what_add_leaves() {
             scene.world.cluster.remove("podeips", "default", &gone.name);
         }
     }
+}
+
+/// A service account's token, issued and ending so many seconds from now.
+pub fn token(issued: i64, ends: i64, more: &Value) -> String {
+    let now = jiff::Timestamp::now().as_second();
+    let mut claims = json!({"iat": now + issued, "exp": now + ends, "sub": "system:serviceaccount:kube-system:podeip"});
+    claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()))
 }

@@ -151,6 +151,11 @@ impl Metrics {
         self.seen.lock().node = Some(node);
     }
 
+    /// When another token has to be in the kubeconfig; `None` where it does not say.
+    pub fn set_token_end(&self, ends: Option<Timestamp>) {
+        self.seen.lock().token_ends = ends;
+    }
+
     /// Whether this agent holds the Lease. What it found is another's business as soon as it does not.
     pub fn set_sweep_leader(&self, leads: bool) {
         let mut seen = self.seen.lock();
@@ -193,6 +198,7 @@ struct Seen(Mutex<Sights>);
 #[derive(Debug, Default)]
 struct Sights {
     node: Option<NodeGauges>,
+    token_ends: Option<Timestamp>,
     leads: bool,
     sweep: Option<SweepGauges>,
 }
@@ -208,6 +214,10 @@ impl Collector for Seen {
         let seen = self.lock();
         if let Some(node) = &seen.node {
             encode_node(&mut encoder, node)?;
+        }
+        if let Some(ends) = seen.token_ends {
+            let help = "When the kubeconfig's token ends, or was to be replaced where it is extended";
+            gauge(&mut encoder, "kubeconfig_token_expiry_timestamp_seconds", help, ends.as_second())?;
         }
         gauge(&mut encoder, "sweep_leader", "Whether this agent sweeps the cluster", u64::from(seen.leads))?;
         match &seen.sweep {

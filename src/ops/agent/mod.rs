@@ -94,7 +94,7 @@ pub fn run(options: &AgentOptions) -> anyhow::Result<ExitCode> {
     let _alive = take_place(&store)?;
     let waiter = Waiter::new(&store)?;
     log::info!("agent of node {} starts", identity.node);
-    let telemetry = Telemetry::new(&store, LONGEST_ROUND * 2);
+    let telemetry = Telemetry::new(&store, &paths.kubeconfig, LONGEST_ROUND * 2);
     let _server = telemetry.serve(options.metrics);
     let kept = keep_installed(options, telemetry.teller_of_installation())?;
     if kept.is_none() || await_settings(&paths, &waiter) {

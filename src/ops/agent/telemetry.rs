@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,8 +13,9 @@ use super::metrics::{Metrics, NodeGauges, SweepGauges};
 use super::serve::{DEFAULT_ADDRESS, Server};
 use crate::eip::node::Node;
 use crate::eip::sweep::Report;
-use crate::ops::install::Look;
+use crate::kube;
 use crate::ops::install::kept::Repair;
+use crate::ops::install::{KUBECONFIG, Look};
 use crate::state::Store;
 use crate::state::format::Phase;
 use crate::state::measures::Position;
@@ -59,16 +61,18 @@ pub struct Telemetry {
     store: Store,
     metrics: Arc<Metrics>,
     pub health: Arc<Health>,
+    kubeconfig: PathBuf,
     read: Mutex<Position>,
 }
 
 impl Telemetry {
     /// Begins to count now. A round that takes longer than `patience` makes the agent unhealthy.
-    pub fn new(store: &Store, patience: Duration) -> Self {
+    pub fn new(store: &Store, kubeconfig: &Path, patience: Duration) -> Self {
         Self {
             store: store.clone(),
             metrics: Arc::default(),
             health: Arc::new(Health::new(patience)),
+            kubeconfig: kubeconfig.to_owned(),
             read: Mutex::new(store.measures_end()),
         }
     }
@@ -96,6 +100,7 @@ impl Telemetry {
             self.metrics.absorb_verb(&measures);
         }
         self.metrics.absorb_calls(&node.tally.take());
+        note_token(&self.metrics, &self.kubeconfig);
         let Ok(records) = self.store.attachments() else { return };
         let mut phases: BTreeMap<String, usize> = Phase::ALL.iter().map(|phase| (format!("{phase:?}"), 0)).collect();
         for record in &records {
@@ -107,14 +112,16 @@ impl Telemetry {
 
     /// Has the figures hear of every look at a part of the installation.
     pub fn teller_of_installation(&self) -> impl Fn(&Look) + Send + 'static {
-        let metrics = self.metrics.clone();
-        move |look| match &look.outcome {
-            Ok(Repair::Sound) => metrics.set_installed(look.part, true),
-            Ok(Repair::Done(_)) => {
+        let (metrics, kubeconfig) = (self.metrics.clone(), self.kubeconfig.clone());
+        move |look| {
+            if matches!(look.outcome, Ok(Repair::Done(_))) {
                 metrics.count_repair(look.part);
-                metrics.set_installed(look.part, true);
             }
-            Ok(Repair::Waiting(_)) | Err(_) => metrics.set_installed(look.part, false),
+            metrics.set_installed(look.part, matches!(look.outcome, Ok(Repair::Sound | Repair::Done(_))));
+            // Looked at more often than there are rounds.
+            if look.part == KUBECONFIG {
+                note_token(&metrics, &kubeconfig);
+            }
         }
     }
 
@@ -146,6 +153,10 @@ impl Telemetry {
     pub fn not_leading(&self) {
         self.metrics.set_sweep_leader(false);
     }
+}
+
+fn note_token(metrics: &Metrics, kubeconfig: &Path) {
+    metrics.set_token_end(kube::token_life_in(kubeconfig).map(|life| life.ends()));
 }
 
 #[cfg(test)]

@@ -5,9 +5,10 @@ use jiff::{SignedDuration, Timestamp};
 use super::check::Finding;
 use super::node::others_may_read;
 use super::subject::Subject;
+use super::token;
 use crate::eip::coexist;
 use crate::eip::failure::{Failure, chain};
-use crate::kube::KubeError;
+use crate::kube::{Kube, KubeError};
 use crate::settings::Coexistence;
 use crate::state::Rival;
 
@@ -33,7 +34,10 @@ pub fn kubeconfig(subject: &Subject) -> Finding {
         // Whether it may be read is what rbac is about.
         && error.status() != Some(403)
     {
-        return unanswered(error);
+        return unanswered(error, kube);
+    }
+    if let Some(finding) = kube.token_life().and_then(|life| token::judge(&life, kube.now())) {
+        return finding;
     }
     let reason = format!("{} answers", kube.server());
     others_may_read(&subject.paths.kubeconfig).unwrap_or_else(|| Finding::pass(reason))
@@ -47,12 +51,9 @@ fn unusable(failure: &Failure, subject: &Subject) -> Finding {
     )
 }
 
-fn unanswered(error: &KubeError) -> Finding {
+fn unanswered(error: &KubeError, kube: &Kube) -> Finding {
     match error.status() {
-        Some(401) => Finding::fail(
-            chain(error),
-            "its token has expired or is wrong: write the kubeconfig anew with a valid token of the service account",
-        ),
+        Some(401) => token::refused(error, kube.token_life().as_ref(), kube.now()),
         _ => Finding::fail(chain(error), TO_THE_SERVER),
     }
 }

@@ -19,6 +19,7 @@ mod rbac;
 mod route;
 mod subject;
 mod table;
+mod token;
 
 use check::{Check, Verdict};
 use subject::Subject;
@@ -63,7 +64,7 @@ static CHECKS: &[Check] = &[
     },
     Check {
         name: "kubeconfig",
-        looks_at: "the kubeconfig can be used, and its API server answers",
+        looks_at: "the kubeconfig can be used, its API server answers, and its token lasts",
         needs: &[],
         run: cluster::kubeconfig,
     },

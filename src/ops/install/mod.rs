@@ -37,6 +37,9 @@ use crate::settings::Settings;
 /// The list that Terway writes at each start from the key of this name in the ConfigMap eni-config.
 pub const TERWAY_CONFLIST: &str = "10-terway.conflist";
 
+/// The part that follows the agent's token.
+pub const KUBECONFIG: &str = "kubeconfig";
+
 const TOKEN_MIRROR: &str = "token-config";
 
 /// One part under its name.
@@ -80,7 +83,7 @@ impl Installation {
             add("addon-token", Box::new(MirroredToken { source, target }));
         }
         if let Some(kubeconfig) = kubeconfig_part(&options.node, &paths)? {
-            add("kubeconfig", Box::new(kubeconfig));
+            add(KUBECONFIG, Box::new(kubeconfig));
         }
         add("executable", Box::new(CopiedExecutable::in_directory(&options.node.bin_dir)));
         let stanza = Part { name: "stanza", kept: Box::new(ConfDir::new(&path_options.conf_dir, &paths)) };

@@ -5,9 +5,11 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::Child;
 
+use podeip_sim::cloud::defaults;
 use serde_json::Value;
 
 use super::{IP, running};
+use crate::arranged;
 use crate::samples::installed;
 use crate::scene::{Scene, WITH_EIP, await_true};
 
@@ -116,4 +118,23 @@ fn the_address_of_the_node_is_served_as_the_manifest_says() {
     let agent = Serving::with(&scene, &option);
     assert_eq!(agent.address, format!("{HOST_IP}:{}", added("ports")[0]["containerPort"]));
     assert_eq!(agent.fetch("/metrics").0, "HTTP/1.1 200 OK");
+}
+
+#[test]
+fn the_end_of_the_kubeconfigs_token_is_told() {
+    let scene = Scene::new();
+    let ends = jiff::Timestamp::now().as_second() + 1800;
+    let token = arranged::token(-1800, 1800, &serde_json::json!({}));
+    scene.world.cluster.set_token(Some(&token));
+    scene.write("kubeconfig", &scene.world.kubeconfig().replace(defaults::KUBE_TOKEN, &token));
+    let agent = Serving::start(&scene);
+    let told = || {
+        let shown = agent.fetch("/metrics").1;
+        let line =
+            shown.lines().find_map(|line| line.strip_prefix("podeip_kubeconfig_token_expiry_timestamp_seconds "));
+        line.map(|end| end.parse::<i64>().unwrap())
+    };
+    await_true("the token's end", || told().is_some());
+    let told = told().unwrap();
+    assert!((ends..=ends + 10).contains(&told), "{told} instead of {ends}");
 }

@@ -133,6 +133,13 @@ impl Clinic {
         chmod(&self.executable(), 0o755);
     }
 
+    /// The kubeconfig is of this token.
+    fn give_token(&self, token: &str) {
+        let kubeconfig = self.scene.world.kubeconfig();
+        self.scene.write("kubeconfig", &kubeconfig.replace(defaults::KUBE_TOKEN, token));
+        self.restrict();
+    }
+
     /// Everything is as it was before a fault, but for the world's clock.
     fn heal(&mut self) {
         self.write_files();
@@ -277,6 +284,23 @@ const FAULTS: &[Fault] = &[
     warns("executable", "no agent runs on this node", "DaemonSet", |it| it.agent = None),
     fails("kubeconfig", "HTTP 401", "write the kubeconfig anew", |it| {
         it.scene.world.cluster.set_token(Some("another"));
+    }),
+    fails("kubeconfig", "HTTP 401", "it was made for sts.aliyuncs.com", |it| {
+        it.give_token(&arranged::token(-60, 3600, &json!({"aud": ["sts.aliyuncs.com"]})));
+    }),
+    fails("kubeconfig", "its token expired 2h ago", "--keep-installed", |it| {
+        it.give_token(&arranged::token(-10_800, -7260, &json!({})));
+    }),
+    warns("kubeconfig", "its token is refused in 4m, and nobody has replaced it", "--keep-installed", |it| {
+        let token = arranged::token(-3307, 299, &json!({}));
+        it.give_token(&token);
+        it.scene.world.cluster.set_token(Some(&token));
+    }),
+    warns("kubeconfig", "was to be replaced 2h ago, and is refused in 364d", "--keep-installed", |it| {
+        let due = jiff::Timestamp::now().as_second() - 7260;
+        let token = arranged::token(-10_860, 31_525_200, &json!({"kubernetes.io": {"warnafter": due}}));
+        it.give_token(&token);
+        it.scene.world.cluster.set_token(Some(&token));
     }),
     fails("kubeconfig", "does not exist", "podeip install", |it| fs::remove_file(it.scene.path("kubeconfig")).unwrap()),
     warns("kubeconfig", "mode 0644", "chmod 0600", |it| chmod(&it.scene.path("kubeconfig"), 0o644)),

@@ -74,6 +74,15 @@ fn each_part_of_the_installation_is_told_as_it_is_now() {
 }
 
 #[test]
+fn the_end_of_the_token_is_told_where_it_is_known() {
+    let metrics = Metrics::default();
+    metrics.set_token_end("2026-11-22T14:55:00Z".parse().ok());
+    assert_lines(&metrics, &["podeip_kubeconfig_token_expiry_timestamp_seconds 1795359300"]);
+    metrics.set_token_end(None);
+    assert_absent(&metrics, "token_expiry");
+}
+
+#[test]
 fn verbs_are_counted_with_their_stages_and_calls() {
     let metrics = Metrics::default();
     metrics.absorb_verb(&measures(Verb::Add, "ok", 4.2));
@@ -200,6 +209,7 @@ fn exported() -> BTreeSet<String> {
     metrics.count_repair("stanza");
     metrics.set_installed("stanza", true);
     metrics.set_node(NodeGauges { eips_by_phase: BTreeMap::from([("Bound".to_owned(), 1)]), held: 0 });
+    metrics.set_token_end(Some(sweep().last_success));
     metrics.set_sweep(sweep());
     let text = metrics.encode().unwrap();
     let samples = text.lines().filter(|line| !line.starts_with('#'));
