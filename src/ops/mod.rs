@@ -1,6 +1,7 @@
 //! The operator's commands.
 
 mod agent;
+mod cilium;
 mod cli;
 mod doctor;
 mod gc;

@@ -2,15 +2,16 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::check::Finding;
+use super::check::{Finding, Verdict};
 use super::subject::Subject;
 use crate::cni::stanza::POD_ANNOTATIONS;
 use crate::eip::compare::phase_text;
 use crate::eip::failure::chain;
+use crate::ops::cilium;
 use crate::ops::paths::{Loaded, Ours};
 use crate::ops::print::{age, or_dash};
 use crate::state::format::{Attachment, Phase};
@@ -60,6 +61,12 @@ pub fn feature_switch(subject: &Subject) -> Finding {
 pub fn conflist(subject: &Subject) -> Finding {
     let loaded = match &subject.loaded {
         Ok(Some(loaded)) => loaded,
+        Ok(None) if !subject.set_aside.is_empty() => {
+            return Finding::fail(
+                format!("{}, and nothing is left to load", renamed(&subject.set_aside)),
+                cilium::REMEDY,
+            );
+        }
         Ok(None) => {
             return Finding::fail(
                 "the directory has no network configuration that a runtime could load",
@@ -68,13 +75,28 @@ pub fn conflist(subject: &Subject) -> Finding {
         }
         Err(error) => return Finding::fail(format!("{error:#}"), "name the runtime's directory with --conf-dir"),
     };
+    let lone = cilium::owns(&loaded.file) && !subject.set_aside.is_empty();
     match &loaded.ours {
-        Some(ours) => chained(ours, loaded),
+        Some(ours) => match chained(ours, loaded) {
+            sound if lone && sound.verdict == Verdict::Pass => Finding::warn(
+                format!("{}; {} and undoes what is put into its own list", sound.reason, renamed(&subject.set_aside)),
+                cilium::REMEDY,
+            ),
+            finding => finding,
+        },
+        None if lone => Finding::fail(
+            format!("{} has no podeip stanza; {}", loaded.file.display(), renamed(&subject.set_aside)),
+            cilium::REMEDY,
+        ),
         None => Finding::fail(
             format!("{}, which the runtime loads first, has no podeip stanza", loaded.file.display()),
             "put the podeip stanza into that file, after the primary plugin; cni-conf/ has examples",
         ),
     }
+}
+
+fn renamed(files: &[PathBuf]) -> String {
+    format!("Cilium has set other configurations aside ({})", cilium::named(files))
 }
 
 fn chained(ours: &Ours, loaded: &Loaded) -> Finding {

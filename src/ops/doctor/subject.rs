@@ -8,6 +8,7 @@ use crate::deadline::Deadline;
 use crate::eip::failure::{Failure, Kind};
 use crate::eip::node::{Node, Paths};
 use crate::kube::{Kube, Pod};
+use crate::ops::cilium;
 use crate::ops::cli::PathOptions;
 use crate::ops::identity::Identity;
 use crate::ops::paths::{self, Loaded};
@@ -28,6 +29,8 @@ pub struct Subject {
     pub bin_dir: PathBuf,
     /// What the runtime loads; `None` when its directory has no network configuration.
     pub loaded: anyhow::Result<Option<Loaded>>,
+    /// Configurations that Cilium renamed, so that the runtime does not load them.
+    pub set_aside: Vec<PathBuf>,
     pub settings: Result<Settings, SettingsError>,
     identity: Result<Identity, Failure>,
     node: Result<Node, Failure>,
@@ -41,6 +44,8 @@ impl Subject {
         let paths = paths::as_far_as_readable(options);
         Self {
             loaded: paths::loaded(&options.conf_dir),
+            // A directory that cannot be read shows in what is loaded.
+            set_aside: cilium::set_aside(&options.conf_dir).unwrap_or_default(),
             settings: Settings::read(&paths.settings, |name| std::env::var(name).ok()),
             identity: Identity::read().map_err(|error| Failure::new(Kind::Configuration, format!("{error:#}"))),
             node: Node::open(&paths),

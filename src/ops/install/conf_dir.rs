@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 
-use super::super::paths;
+use super::super::{cilium, paths};
 use super::TERWAY_CONFLIST;
 use super::kept::{Kept, Repair};
 use crate::cni::conflist::{self, Unfit, Wanted};
@@ -44,7 +44,8 @@ impl ConfDir {
     /// A file that cannot be read or written, and one in which nothing but podeip is.
     pub fn take_out(&self) -> anyhow::Result<Vec<String>> {
         let mut done = Vec::new();
-        for path in self.files()? {
+        // What Cilium has set aside may come back by its old name.
+        for path in self.files()?.into_iter().chain(cilium::set_aside(&self.directory)?) {
             if is_derived(&path) {
                 remove(&path)?;
                 done.push(format!("{} removed", path.display()));
@@ -84,7 +85,13 @@ impl ConfDir {
             let terway = primary.file_name() == Some(OsStr::new(TERWAY_CONFLIST));
             let lasting = "; Terway writes it anew at each start, so put it into the key 10-terway.conflist of the \
                            ConfigMap kube-system/eni-config (podeip install --print-terway-conflist prints the value)";
-            let hint = if terway { lasting } else { "" };
+            let hint = match () {
+                () if terway => lasting.to_owned(),
+                () if cilium::owns(primary) && !cilium::set_aside(&self.directory)?.is_empty() => {
+                    format!("; {}", cilium::REMEDY)
+                }
+                () => String::new(),
+            };
             return Ok(written.then(|| format!("podeip put into {}{hint}", primary.display())));
         }
         let derived = derived_from(primary);
@@ -114,7 +121,8 @@ impl ConfDir {
     /// Lists of ours whose `.conf` is not what runtimes would take any more. They would hide what is.
     fn remove_stale(&self, primary: Option<&Path>) -> anyhow::Result<Vec<String>> {
         let wanted = primary.map(derived_from);
-        let stale = self.files()?.into_iter().filter(|path| is_derived(path) && Some(path) != wanted.as_ref());
+        let all = self.files()?.into_iter().chain(cilium::set_aside(&self.directory)?);
+        let stale = all.filter(|path| is_derived(path) && Some(path) != wanted.as_ref());
         stale.map(|path| remove(&path).map(|()| format!("{} removed", path.display()))).collect()
     }
 
@@ -147,8 +155,10 @@ impl Kept for ConfDir {
     }
 }
 
+/// Also under the name that Cilium gives it.
 fn is_derived(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.as_encoded_bytes().ends_with(DERIVED_ENDING.as_bytes()))
+    let name = if cilium::is_set_aside(path) { path.file_stem() } else { path.file_name() };
+    name.is_some_and(|name| name.as_encoded_bytes().ends_with(DERIVED_ENDING.as_bytes()))
 }
 
 fn derived_from(conf: &Path) -> PathBuf {

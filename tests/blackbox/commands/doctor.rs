@@ -110,6 +110,14 @@ impl Clinic {
         self.scene.write("net.d/10-pods.conflist", &list.to_string());
     }
 
+    /// Cilium with `cni-exclusive` sets the list aside and writes its own, with these plugins.
+    fn let_cilium_in(&self, plugins: &[Value]) {
+        let list = self.scene.path("net.d/10-pods.conflist");
+        fs::rename(&list, list.with_extension("conflist.cilium_bak")).unwrap();
+        let own = json!({"cniVersion": "0.3.1", "name": "cilium", "plugins": plugins});
+        self.scene.write("net.d/05-cilium.conflist", &own.to_string());
+    }
+
     /// The agent of this version lives.
     fn hold_agent_lock(&mut self, version: &str) {
         self.agent = None;
@@ -143,7 +151,12 @@ impl Clinic {
     /// Everything is as it was before a fault, but for the world's clock.
     fn heal(&mut self) {
         self.write_files();
-        for file in ["state/rival.json", "net.d/05-first.conflist"] {
+        for file in [
+            "state/rival.json",
+            "net.d/05-first.conflist",
+            "net.d/05-cilium.conflist",
+            "net.d/10-pods.conflist.cilium_bak",
+        ] {
             let _ = fs::remove_file(self.scene.path(file));
         }
         self.hold_agent_lock(env!("CARGO_PKG_VERSION"));
@@ -252,6 +265,16 @@ const FAULTS: &[Fault] = &[
     }),
     fails("conflist", "has no network configuration", "primary plugin", |it| {
         fs::remove_file(it.scene.path("net.d/10-pods.conflist")).unwrap();
+    }),
+    fails("conflist", "05-cilium.conflist has no podeip stanza; Cilium has set other", "cni.exclusive=false", |it| {
+        it.let_cilium_in(&[json!({"type": "cilium-cni"})]);
+    }),
+    warns("conflist", "set other configurations aside (10-pods.conflist.cilium_bak) and undoes", "customConf", |it| {
+        it.let_cilium_in(&[json!({"type": "cilium-cni"}), it.scene.stanza()]);
+    }),
+    fails("conflist", "(10-pods.conflist.cilium_bak), and nothing is left to load", "cni.exclusive=false", |it| {
+        it.let_cilium_in(&[]);
+        fs::remove_file(it.scene.path("net.d/05-cilium.conflist")).unwrap();
     }),
     warns("conflist", "unknown and ignored: state_dir", "correct their spelling", |it| {
         let mut stanza = it.scene.stanza();

@@ -106,6 +106,27 @@ fn a_lone_conf_gets_a_list_beside_it_which_follows_it() {
 }
 
 #[test]
+fn cilium_is_named_where_it_takes_the_directory_for_itself() {
+    let cilium = LIST.replace("terway", "cilium-cni");
+    let alone = fixture(&[("05-cilium.conflist", &cilium)]);
+    assert!(matches!(alone.put_right(), Repair::Done(what) if !what.contains("exclusive")));
+
+    let node = fixture(&[("05-cilium.conflist", &cilium), ("10-ptp.conf", CONF)]);
+    let chained = conflist::chained(LIST, &node.conf_dir.wanted).unwrap().unwrap();
+    for name in ["10-x.conflist.cilium_bak", "10-ptp-podeip.conflist.cilium_bak"] {
+        node.write(name, &chained);
+    }
+    assert!(matches!(node.put_right(), Repair::Done(what) if what.contains("cni.exclusive=false")));
+    assert_eq!(node.plugins("05-cilium.conflist"), ["cilium-cni", "podeip"]);
+    assert_eq!(node.names(), ["05-cilium.conflist", "10-ptp.conf", "10-x.conflist.cilium_bak"], "ours is removed");
+    assert_eq!(node.put_right(), Repair::Sound);
+
+    node.conf_dir.take_out().unwrap();
+    assert_eq!(node.read("10-x.conflist.cilium_bak"), LIST, "it may come back when podeip is gone");
+    assert_eq!(node.read("05-cilium.conflist"), cilium);
+}
+
+#[test]
 fn without_a_primary_nothing_is_made() {
     let node = fixture(&[("10-ptp-podeip.conflist", LIST)]);
     assert!(matches!(node.put_right(), Repair::Done(_)));
