@@ -1,9 +1,8 @@
 //! Our stanza in the network configuration that the node's runtime uses.
 
 use std::ffi::OsStr;
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
@@ -11,6 +10,7 @@ use anyhow::{Context, anyhow, bail};
 use super::super::{cilium, paths};
 use super::TERWAY_CONFLIST;
 use super::kept::{Kept, Repair};
+use super::likeness::Likeness;
 use crate::cni::conflist::{self, Unfit, Wanted};
 use crate::durable;
 use crate::eip::node::Paths;
@@ -167,8 +167,8 @@ fn derived_from(conf: &Path) -> PathBuf {
     conf.with_file_name(name)
 }
 
-fn read(path: &Path) -> anyhow::Result<(String, Metadata)> {
-    let both = || Ok::<_, io::Error>((fs::read_to_string(path)?, fs::metadata(path)?));
+fn read(path: &Path) -> anyhow::Result<(String, Likeness)> {
+    let both = || Ok::<_, io::Error>((fs::read_to_string(path)?, Likeness::of(path)?));
     both().with_context(|| format!("cannot read {}", path.display()))
 }
 
@@ -181,14 +181,11 @@ fn unusable(path: &Path, unfit: &Unfit) -> anyhow::Error {
     )
 }
 
-/// Gives `path` this content with the mode and owner of `like`, if `still` holds at the last moment.
-fn replace(path: &Path, content: &str, like: &Metadata, still: impl Fn() -> bool) -> anyhow::Result<bool> {
+/// Gives `path` this content and else the looks of `like`, if `still` holds at the last moment.
+fn replace(path: &Path, content: &str, like: &Likeness, still: impl Fn() -> bool) -> anyhow::Result<bool> {
     let written = || {
-        let file = durable::write_beside(path, content.as_bytes(), like.permissions().mode() & 0o7777)?;
-        let made = file.as_file().metadata()?;
-        if (made.uid(), made.gid()) != (like.uid(), like.gid()) {
-            fchown(file.as_file(), Some(like.uid()), Some(like.gid()))?;
-        }
+        let file = durable::write_beside(path, content.as_bytes(), like.mode())?;
+        like.give(file.as_file(), path);
         if !still() {
             return Ok(false);
         }

@@ -7,6 +7,7 @@ pub mod executable;
 pub mod keeper;
 pub mod kept;
 pub mod kubeconfig;
+mod likeness;
 pub mod mounted;
 pub mod options;
 mod secret_file;

@@ -1,4 +1,5 @@
 use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -56,17 +57,20 @@ impl Fixture {
 }
 
 #[test]
-fn the_first_list_gets_the_stanza_once_and_keeps_mode_and_owner() {
+fn the_first_list_gets_the_stanza_once_and_keeps_mode_owner_and_label() {
     let node =
         fixture(&[("10-x.conflist", LIST), ("87-podman.conflist", LIST), ("05-old.bak", "{"), ("kubeconfig", "x")]);
     let path = node.root.path().join("10-x.conflist");
     fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
     std::os::unix::fs::chown(&path, Some(7), Some(8)).unwrap();
+    let label = b"system_u:object_r:container_file_t:s0\0";
+    xattr::set(&path, "security.selinux", label).unwrap();
     assert!(matches!(node.put_right(), Repair::Done(what) if what.contains("10-x.conflist")));
     assert_eq!(node.plugins("10-x.conflist"), ["terway", "podeip"]);
     assert_eq!(node.read("87-podman.conflist"), LIST);
     let found = path.metadata().unwrap();
     assert_eq!((found.permissions().mode() & 0o7777, found.uid(), found.gid()), (0o640, 7, 8));
+    assert_eq!(xattr::get(&path, "security.selinux").unwrap(), Some(label.to_vec()));
     assert!(node.conf_dir.conf_names_us().unwrap());
 
     let inode = found.ino();
