@@ -210,3 +210,12 @@ pub fn token(issued: i64, ends: i64, more: &Value) -> String {
     claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()))
 }
+
+/// A pod of the cluster for whose sandbox podeip was not called.
+pub fn early(scene: &Scene, spec: PodSpec, last: u8, annotations: &[(&str, &str)]) -> Sandbox {
+    let ip = [10, 219, 0, last];
+    let pod = scene.pod_with(spec, ip, annotations).alive();
+    let status = json!({"status": {"phase": "Running", "podIP": pod.ip, "podIPs": [{"ip": pod.ip}]}});
+    scene.world.cluster.merge("pods", &pod.namespace, &pod.name, &status).unwrap();
+    pod
+}

@@ -5,19 +5,11 @@ use podeip_sim::kube::PodSpec;
 use serde_json::json;
 
 use super::{kinds_told, names_since};
+use crate::arranged::early;
 use crate::scene::{Sandbox, Scene, WITH_EIP};
 
 const MISSING: &str = "EIPMissing";
 const LASTING: (&str, &str) = ("network.alibabacloud.com/pod-eip-release-strategy", "Never");
-
-/// A pod of the cluster for whose sandbox podeip was not called.
-fn early(scene: &Scene, spec: PodSpec, last: u8, annotations: &[(&str, &str)]) -> Sandbox {
-    let ip = [10, 219, 0, last];
-    let pod = scene.pod_with(spec, ip, annotations).alive();
-    let status = json!({"status": {"phase": "Running", "podIP": pod.ip, "podIPs": [{"ip": pod.ip}]}});
-    scene.world.cluster.merge("pods", &pod.namespace, &pod.name, &status).unwrap();
-    pod
-}
 
 fn of_name(name: &str) -> PodSpec {
     PodSpec::new("default", name)

@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use podeip_sim::kube::PodSpec;
+
 use super::site::{BRIDGE, Site, with_key};
+use crate::arranged;
 use crate::scene::{WITH_EIP, await_true, executable};
 
 const REWRITES: usize = 200;
@@ -88,4 +91,22 @@ fn files_and_their_sources_are_followed() {
     site.write_conf("10-podnet.conflist", BRIDGE);
     site.write_conf("10-podnet.conflist", BRIDGE);
     await_true("the stanza is in the new directory", || site.is_chained());
+}
+
+/// The node boots: the primary writes its list anew, pods start, and the agent comes last.
+#[test]
+fn a_pod_that_starts_before_the_agent_at_boot_gets_its_eip_late() {
+    let site = Site::with_executable();
+    let settings = fs::read_to_string(site.settings.path().join("eni-config.json")).unwrap();
+    site.settings.renew(&[("eni-config.json", &with_key(&settings, "late_attach", "attach"))]);
+    let before = site.keeper();
+    await_true("the stanza is put in", || site.is_chained());
+    drop(before);
+    assert!(site.is_chained(), "a shutdown takes nothing away: most pods find the chain");
+
+    site.write_conf("10-podnet.conflist", BRIDGE);
+    let pod = arranged::early(&site.scene, PodSpec::new("default", "web-0"), 5, &[WITH_EIP]);
+    let _after = site.keeper();
+    await_true("the stanza is back", || site.is_chained());
+    await_true("the pod has its EIP", || site.scene.on(pod.ip).len() == 1 && site.scene.pod_eip(&pod).is_some());
 }
