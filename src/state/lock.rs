@@ -109,7 +109,36 @@ impl Drop for PodLock {
     }
 }
 
+/// What a living agent says of itself. Older ones say less.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LivingAgent {
+    /// Empty when it does not say.
+    pub version: String,
+    /// Whether it puts right what is installed on the node, and so its own version of it.
+    pub keeps_installation: bool,
+}
+
+/// A line of `agent.lock`, after the version's.
+const KEEPS: &str = "keeps the installation";
+
+impl LivingAgent {
+    pub(super) fn said(content: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(content);
+        let mut lines = text.lines();
+        let version = lines.next().unwrap_or_default().to_owned();
+        Self { version, keeps_installation: lines.any(|line| line == KEEPS) }
+    }
+}
+
 impl AgentLock {
+    /// Has the file say that this agent keeps the installation.
+    pub fn note_keeping(&mut self) {
+        let FileLock { file, path } = &mut self.0;
+        if let Err(error) = write!(file, "\n{KEEPS}\n") {
+            log::warn!("cannot note in {} that the agent keeps the installation: {error}", path.display());
+        }
+    }
+
     /// Waits even for a lock that no agent holds, because [`is_held`] takes it for a moment.
     /// The file then says which version holds it. One that cannot be written holds all the same.
     pub(super) fn wait(path: &Path, deadline: Deadline) -> Result<Self, StateError> {

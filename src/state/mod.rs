@@ -23,7 +23,7 @@ mod throttle;
 mod watch;
 
 pub use error::StateError;
-pub use lock::{AgentLock, PodLock};
+pub use lock::{AgentLock, LivingAgent, PodLock};
 pub use rival::{Rival, RivalNote, RivalSystem, Sighting};
 pub use store::Store;
 pub use throttle::ThrottleNote;

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use sha1::{Digest, Sha1};
 
 use super::format::{Attachment, StateFile, VERSION};
-use super::lock::{self, AgentLock, FileLock, PodLock};
+use super::lock::{self, AgentLock, FileLock, LivingAgent, PodLock};
 use super::{RivalNote, StateError, ThrottleNote, directory};
 use crate::deadline::Deadline;
 use crate::durable;
@@ -199,12 +199,11 @@ impl Store {
         lock::is_held(&self.path(AGENT_LOCK))
     }
 
-    /// The version of the agent that lives on this node; empty when it does not say, as older ones do
-    /// not. `None`: no agent lives.
-    pub fn agent_version(&self) -> Option<String> {
+    /// The agent that lives on this node. `None`: none does.
+    pub fn living_agent(&self) -> Option<LivingAgent> {
         let path = self.path(AGENT_LOCK);
         let said = lock::is_held(&path).then(|| directory::read_regular(&path).ok().flatten().unwrap_or_default())?;
-        Some(String::from_utf8_lossy(&said).into_owned())
+        Some(LivingAgent::said(&said))
     }
 
     pub fn rival_note(&self) -> RivalNote {

@@ -91,7 +91,10 @@ pub fn run(options: &AgentOptions) -> anyhow::Result<ExitCode> {
     }
     let store = Store::open(&paths.state_directory)?;
     // Before signals are held back: an agent that only waits for another one ends at the first.
-    let _alive = take_place(&store)?;
+    let mut alive = take_place(&store)?;
+    if options.keep_installed {
+        alive.note_keeping();
+    }
     let waiter = Waiter::new(&store)?;
     log::info!("agent of node {} starts", identity.node);
     let telemetry = Telemetry::new(&store, &paths.kubeconfig, LONGEST_ROUND * 2);

@@ -33,7 +33,8 @@ pub fn executable(subject: &Subject) -> Finding {
         Err(error) => return Finding::fail(format!("{error:#}"), INSTALL),
     };
     let name = file.display();
-    let agent = Store::open(&subject.paths.state_directory).ok().and_then(|store| store.agent_version());
+    let agent = Store::open(&subject.paths.state_directory).ok().and_then(|store| store.living_agent());
+    let agent = agent.map(|agent| agent.version);
     match agent {
         Some(agent) if agent != installed => {
             let agent = if agent.is_empty() { "of a version that it does not tell" } else { &agent };

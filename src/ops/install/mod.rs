@@ -34,12 +34,15 @@ use crate::durable;
 use crate::eip::node::Paths;
 use crate::kube::Kube;
 use crate::settings::Settings;
+use crate::state::Store;
 
 /// The list that Terway writes at each start from the key of this name in the ConfigMap eni-config.
 pub const TERWAY_CONFLIST: &str = "10-terway.conflist";
 
 /// The part that follows the agent's token.
 pub const KUBECONFIG: &str = "kubeconfig";
+
+const THIS: &str = env!("CARGO_PKG_VERSION");
 
 const TOKEN_MIRROR: &str = "token-config";
 
@@ -160,6 +163,7 @@ pub fn token_mirror(paths: &Paths) -> PathBuf {
 /// As [`Installation::new`].
 pub fn run(options: &InstallOptions, path_options: &PathOptions) -> anyhow::Result<ExitCode> {
     let installation = Installation::new(options, path_options)?;
+    warn_of_other_keeper(&installation.paths);
     installation.sweep_leftovers();
     let looks = installation.put_right();
     for Look { part, outcome } in &looks {
@@ -175,6 +179,18 @@ pub fn run(options: &InstallOptions, path_options: &PathOptions) -> anyhow::Resu
     }
     let stands_or_will = looks.last().is_some_and(|stanza| stanza.outcome.is_ok());
     Ok(if stands_or_will { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// An agent that keeps the installation keeps its own version of it.
+fn warn_of_other_keeper(paths: &Paths) {
+    let agent = Store::open(&paths.state_directory).ok().and_then(|store| store.living_agent());
+    if let Some(agent) = agent.filter(|agent| agent.keeps_installation && agent.version != THIS) {
+        say(format_args!(
+            "podeip: the agent of this node is version {} and keeps the installation: it puts its own executable back in \
+             place of this one ({THIS}). Update the DaemonSet to {THIS}, or end the agent, to stay with this version",
+            agent.version
+        ));
+    }
 }
 
 /// Prints what belongs into the ConfigMap on a Terway cluster: Terway's list of this node with the stanza.

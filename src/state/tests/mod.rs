@@ -14,6 +14,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
 use super::format::{Attachment, Phase, StateFile, VERSION};
+use super::lock::LivingAgent;
 use super::{StateError, Store};
 use crate::deadline::Deadline;
 use crate::durable;
@@ -445,10 +446,13 @@ fn an_agent_is_alive_as_long_as_its_process() {
     });
     kill(child);
     assert!(!store.agent_alive());
-    assert_eq!(store.agent_version(), None, "what a dead one has written does not count");
+    assert_eq!(store.living_agent(), None, "what a dead one has written does not count");
     fs::write(store.directory().join("agent.lock"), "a version with a very long name").unwrap();
-    let _mine = store.lock_agent(soon()).unwrap();
-    assert_eq!(store.agent_version().as_deref(), Some(env!("CARGO_PKG_VERSION")));
+    let mut mine = store.lock_agent(soon()).unwrap();
+    let says = |keeps_installation| LivingAgent { version: env!("CARGO_PKG_VERSION").into(), keeps_installation };
+    assert_eq!(store.living_agent(), Some(says(false)));
+    mine.note_keeping();
+    assert_eq!(store.living_agent(), Some(says(true)));
     assert!(store.agent_alive(), "whoever holds it, even in this process");
 }
 

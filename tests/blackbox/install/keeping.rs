@@ -110,3 +110,22 @@ fn a_pod_that_starts_before_the_agent_at_boot_gets_its_eip_late() {
     await_true("the stanza is back", || site.is_chained());
     await_true("the pod has its EIP", || site.scene.on(pod.ip).len() == 1 && site.scene.pod_eip(&pod).is_some());
 }
+
+#[test]
+fn an_agent_of_another_version_is_told_of_before_it_undoes_an_installation_by_hand() {
+    let site = Site::with_executable();
+    let keeper = site.keeper();
+    await_true("the stanza is put in", || site.is_chained());
+    let note = site.scene.state_dir().join("agent.lock");
+    let said = fs::read_to_string(&note).unwrap();
+    assert!(!site.install().stderr.contains("the agent of this node"), "it is of this version");
+    drop(keeper);
+
+    let agent = fs::File::options().write(true).open(&note).unwrap();
+    agent.lock().unwrap();
+    fs::write(&note, said.replace(env!("CARGO_PKG_VERSION"), "0.0.9")).unwrap();
+    let told = site.install().stderr;
+    assert!(told.contains("version 0.0.9 and keeps the installation") && told.contains("DaemonSet"), "{told}");
+    fs::write(&note, "0.0.9").unwrap();
+    assert!(!site.install().stderr.contains("0.0.9"), "one that keeps nothing undoes nothing");
+}
