@@ -71,10 +71,13 @@ pub fn man(command: Command, directory: Option<&Path>) -> anyhow::Result<ExitCod
         print(str::from_utf8(&page(&command, &command)?)?.trim_end())?;
         return Ok(ExitCode::SUCCESS);
     };
-    fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
+    fs::create_dir_all(directory)
+        .with_context(|| format!("cannot create {}; name a directory that you may write", directory.display()))?;
     for described in std::iter::once(&command).chain(command.get_subcommands()) {
         let file = directory.join(format!("{}.{SECTION}", name_of(described)));
-        fs::write(&file, page(&command, described)?).with_context(|| format!("cannot write {}", file.display()))?;
+        fs::write(&file, page(&command, described)?).with_context(|| {
+            format!("cannot write {}; its directory must be writable and its file system not full", file.display())
+        })?;
     }
     Ok(ExitCode::SUCCESS)
 }

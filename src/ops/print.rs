@@ -18,7 +18,7 @@ pub fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
         Err(refused) if refused.kind() != io::ErrorKind::BrokenPipe => {
-            Err(anyhow::Error::from(refused).context("cannot write to stdout"))
+            Err(anyhow::Error::from(refused).context("cannot write to stdout; see whether what it leads to is full"))
         }
         _ => Ok(()),
     }

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use anyhow::{anyhow, bail};
+use anyhow::{Context, anyhow, bail};
 
 use super::cli::PathOptions;
 use super::named::Named;
@@ -14,6 +14,8 @@ use crate::eip::detach::Ending;
 use crate::eip::node::Node;
 use crate::eip::release::{self, Target};
 use crate::eip::views::{self, Remote};
+
+const UNASKED: &str = "nothing is released, for the terminal cannot be asked; say --yes to do it unasked";
 
 /// Asks unless `yes` says that this was done, and releases it.
 ///
@@ -58,9 +60,9 @@ fn is_wanted(target: &Target) -> anyhow::Result<bool> {
         bail!("{what}; say --yes to do that where nobody can be asked");
     }
     let mut stderr = io::stderr();
-    write!(stderr, "{what}. Go on? [y/N] ").and_then(|()| stderr.flush())?;
+    write!(stderr, "{what}. Go on? [y/N] ").and_then(|()| stderr.flush()).context(UNASKED)?;
     let mut answer = String::new();
-    io::stdin().read_line(&mut answer)?;
+    io::stdin().read_line(&mut answer).context(UNASKED)?;
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 

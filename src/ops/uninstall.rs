@@ -135,7 +135,11 @@ fn release_all(paths: &Paths, store: &Store, options: &UninstallOptions) -> anyh
                 Ok(ending) => print(&format!("pod {}: {ending}", record.pod))?,
                 Err(failure) => {
                     failed += 1;
-                    say(format_args!("podeip: pod {} is not ended: {failure}", record.pod));
+                    say(format_args!(
+                        "podeip: pod {} is not ended (EIP {}): {failure}",
+                        record.pod,
+                        or_dash(record.eip.as_ref().map(|eip| &eip.id))
+                    ));
                 }
             }
         }
@@ -196,10 +200,17 @@ fn remove_executable(options: &UninstallOptions) -> anyhow::Result<()> {
 fn remove(path: &Path) -> anyhow::Result<()> {
     match fs::remove_file(path) {
         Ok(()) => {
-            durable::sync_directory_of(path).with_context(|| format!("removing {}", path.display()))?;
+            durable::sync_directory_of(path).with_context(|| {
+                format!(
+                    "{} is removed, but its directory cannot be synced; run `podeip uninstall` again",
+                    path.display()
+                )
+            })?;
             print(&format!("{} removed", path.display()))
         }
         Err(missing) if matches!(missing.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(()),
-        Err(error) => Err(error).with_context(|| format!("cannot remove {}", path.display())),
+        Err(error) => {
+            Err(error).with_context(|| format!("cannot remove {}; its directory must be writable", path.display()))
+        }
     }
 }

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use clap::Args;
 
 use super::cli::PathOptions;
@@ -31,7 +31,7 @@ use crate::eip::node::{Node, Paths};
 use crate::eip::sweep::{Finding, Report, Sweeper, Swept, What};
 use crate::eip::upkeep::{Scope, Upkeep};
 use crate::settings::Settings;
-use crate::state::{AgentLock, Store};
+use crate::state::{AgentLock, StateError, Store};
 use telemetry::{Served, Telemetry};
 use wait::{Waiter, Woken};
 
@@ -143,7 +143,12 @@ fn take_place(store: &Store) -> anyhow::Result<AgentLock> {
             PREDECESSOR_TIME.as_secs()
         );
     }
-    store.lock_agent(Deadline::after(PREDECESSOR_TIME)).context("another podeip agent lives on this node")
+    store.lock_agent(Deadline::after(PREDECESSOR_TIME)).map_err(|error| match error {
+        StateError::Locked { .. } => anyhow::Error::new(error).context(
+            "another podeip agent lives on this node and does not end; end it, or see why it hangs, then start this one",
+        ),
+        error => error.into(),
+    })
 }
 
 fn once(paths: &Paths, identity: &Identity, report_only: bool) -> anyhow::Result<ExitCode> {
@@ -151,7 +156,7 @@ fn once(paths: &Paths, identity: &Identity, report_only: bool) -> anyhow::Result
     let until = Deadline::after(LONGEST_ROUND);
     let settled = Upkeep::new(&node, &identity.node).round(until)?;
     for (pod, failure) in &settled.unfinished {
-        say(format_args!("podeip: pod {pod} is not finished: {failure}"));
+        say(format_args!("podeip: pod {pod} is not finished and stays recorded for the next round: {failure}"));
     }
     let mut clean = settled.unfinished.is_empty();
     if node.settings.enabled {
@@ -248,7 +253,7 @@ fn settle_on(node: &Node, upkeep: &Upkeep, changes: mpsc::Receiver<()>, telemetr
         pending = match upkeep.settle(Scope::Changed, None, Deadline::after(PASS_TIME)) {
             Ok(pass) => pass.pending,
             Err(failure) => {
-                log::error!("{failure}");
+                log::error!("what changed in state.json is not settled, and the next round tries again: {failure}");
                 false
             }
         };
@@ -273,7 +278,7 @@ fn make_round(node: &Node, upkeep: &Upkeep, telemetry: &Telemetry) {
     let outcome = upkeep.round(Deadline::after(LONGEST_ROUND)).map(|pass| pass.unfinished.is_empty());
     telemetry.absorb(node);
     telemetry.round_ended(outcome.map_err(|failure| {
-        log::error!("round: {failure}");
+        log::error!("the round over this node is not complete, and the next one tries again: {failure}");
         failure.to_string()
     }));
 }
@@ -283,7 +288,7 @@ fn settings_changed(node: &Node, paths: &Paths) -> bool {
     match Settings::read(&paths.settings, |name| std::env::var(name).ok()) {
         Ok(settings) => settings != node.settings,
         Err(error) => {
-            log::error!("the settings of before stay in force: {error}");
+            log::error!("the settings of before stay in force until these can be read: {}", chain(&error));
             false
         }
     }
@@ -299,7 +304,7 @@ fn sweep_on(node: &Node, sweeper: &Sweeper, stopped: mpsc::Receiver<()>, telemet
                 telemetry.swept(node, &report, started.elapsed());
             }
             Ok(Swept::HeldBy(_)) => telemetry.not_leading(),
-            Err(failure) => log::warn!("sweep: {failure}"),
+            Err(failure) => log::warn!("the sweep is not complete, and the next one tries again: {failure}"),
         }
     });
     if let Err(failure) = sweeper.resign(Deadline::after(RESIGN_TIME)) {

@@ -108,7 +108,11 @@ fn run(runtime: &Runtime, listener: StdListener, sources: Arc<Sources>, stopped:
     runtime.block_on(async {
         let listener = match TcpListener::from_std(listener) {
             Ok(listener) => listener,
-            Err(error) => return log::error!("the metrics server cannot watch its socket: {error}"),
+            Err(error) => {
+                return log::error!(
+                    "the metrics server cannot watch its socket, so there are no metrics until the agent starts anew: {error}"
+                );
+            }
         };
         let slots = Arc::new(Semaphore::new(CONNECTIONS));
         let accepting = Box::pin(accept(listener, sources, slots.clone()));

@@ -39,9 +39,9 @@ impl Waiter {
         let mut ends = SigSet::empty();
         ends.add(Signal::SIGTERM);
         ends.add(Signal::SIGINT);
-        ends.thread_block().context("holding signals back")?;
+        ends.thread_block().context("cannot hold SIGTERM and SIGINT back, which end the agent")?;
         let signals = SignalFd::with_flags(&ends, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-            .context("waiting for signals")?;
+            .context("cannot make the agent's descriptor of signals; see whether the node has run out of files")?;
         Ok(Self { signals, watch: store.watch()? })
     }
 
@@ -72,7 +72,7 @@ impl Waiter {
         if let Err(errno) = poll(&mut files, timeout)
             && errno != Errno::EINTR
         {
-            log::error!("waiting: {errno}");
+            log::error!("cannot wait for signals and for changes of state.json, and tries again: {errno}");
             std::thread::sleep(CALM);
         }
     }

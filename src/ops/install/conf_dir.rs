@@ -169,7 +169,9 @@ fn derived_from(conf: &Path) -> PathBuf {
 
 fn read(path: &Path) -> anyhow::Result<(String, Likeness)> {
     let both = || Ok::<_, io::Error>((fs::read_to_string(path)?, Likeness::of(path)?));
-    both().with_context(|| format!("cannot read {}", path.display()))
+    both().with_context(|| {
+        format!("cannot read {}; see whether it is a file, in UTF-8, that root may read", path.display())
+    })
 }
 
 /// A file that is being written is unfit for a moment, and runtimes differ in what they do with one that
@@ -200,7 +202,7 @@ fn replace(path: &Path, content: &str, like: &Likeness, still: impl Fn() -> bool
 fn remove(path: &Path) -> anyhow::Result<()> {
     fs::remove_file(path)
         .and_then(|()| durable::sync_directory_of(path))
-        .with_context(|| format!("cannot remove {}", path.display()))
+        .with_context(|| format!("cannot remove {}; its directory must be writable", path.display()))
 }
 
 #[cfg(test)]

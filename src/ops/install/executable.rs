@@ -115,9 +115,13 @@ impl Kept for CopiedExecutable {
 
     fn put_right(&self) -> anyhow::Result<Repair> {
         let target = self.target.display();
-        let found = self.found().with_context(|| format!("cannot look at {target}"))?;
+        let found = self
+            .found()
+            .with_context(|| format!("cannot look at {target}; see whether root may enter its directory"))?;
         if let Some(found) = &found
-            && self.is_sound(found).with_context(|| format!("cannot compare {target} with the running executable"))?
+            && self.is_sound(found).with_context(|| {
+                format!("cannot compare {target} with the running executable; see whether root may read both")
+            })?
         {
             return Ok(Repair::Sound);
         }

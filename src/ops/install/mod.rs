@@ -126,7 +126,10 @@ impl Installation {
         Settings::read(&self.paths.settings, |_| None)?;
         Kube::from_kubeconfig(&self.paths.kubeconfig)?;
         let executable = self.executable.display();
-        ensure!(executable::is_runnable(&self.executable), "{executable} is no executable");
+        ensure!(
+            executable::is_runnable(&self.executable),
+            "{executable} is no executable; see what is said of the part \"executable\""
+        );
         Ok(())
     }
 }

@@ -71,13 +71,14 @@ impl Kept for RenderedSettings {
 /// `None` when there is no such file. No error quotes the text, which may hold an AccessKey.
 fn read_object(path: &Path) -> anyhow::Result<Option<Map<String, Value>>> {
     let shown = path.display();
-    let content = mounted::read(path).with_context(|| format!("cannot read the settings in {shown}"))?;
+    let content = mounted::read(path)
+        .with_context(|| format!("cannot read the settings in {shown}; check the mounted ConfigMap"))?;
     let Some(content) = content else { return Ok(None) };
     match serde_json::from_slice(&content) {
         Ok(Value::Object(object)) => Ok(Some(object)),
         Ok(_) => bail!("the settings in {shown} are not a JSON object; write {{\"key\": value}}"),
         Err(error) => {
-            bail!("the settings in {shown} are not JSON: see line {}, column {}", error.line(), error.column())
+            bail!("the settings in {shown} are not JSON; correct line {}, column {}", error.line(), error.column())
         }
     }
 }

@@ -122,7 +122,7 @@ fn poll_for(files: &mut [PollFd], time: Instant) -> bool {
         Ok(ready) => ready > 0,
         Err(Errno::EINTR) => false,
         Err(errno) => {
-            log::error!("waiting for changes: {errno}");
+            log::error!("cannot wait for changes of the installation, and looks now and then instead: {errno}");
             thread::sleep(POLL_PAUSE);
             false
         }
