@@ -53,7 +53,13 @@ fn patient(stage: &Stage) {
 fn disturbed(stage: &Stage, sandbox: &Sandbox, call: &str, effect: &Effect) -> Answer {
     let faults = &stage.scene.world.faults;
     let rule = faults.add(Rule::on(call, effect.clone()));
-    let answer = stage.scene.add(sandbox);
+    let began = Instant::now();
+    let mut answer = stage.scene.add(sandbox);
+    // On a machine with too little of everything the verb's time can end before the call.
+    while faults.hits(rule) == 0 && answer.code != Some(0) && began.elapsed() < SOON {
+        stage.scene.del(sandbox);
+        answer = stage.scene.add(sandbox);
+    }
     assert!(faults.hits(rule) > 0, "{call} was not called: {}", stage.scene.log());
     faults.remove(rule);
     stage.scene.del(sandbox);
