@@ -1,12 +1,15 @@
 //! Replacing a file so that a crash or power cut leaves either the old or the new content.
 
+use std::borrow::Cow;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempPath};
+
+use crate::crash;
 
 /// Temporary files of [`replace`] start with this; an old file of that name is a crash's leftover. No
 /// runtime takes one for a configuration or a plugin: the name has no extension, and no plugin has it.
@@ -23,7 +26,29 @@ const LEFTOVER_AGE: Duration = Duration::from_secs(60);
 /// Any I/O error of the five steps; `path` then has its old content, or (when only the last
 /// sync failed) the new one.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    write_beside(path, content, mode)?.persist(path).map_err(|refused| refused.error)?;
+    put(write_beside(path, content, mode)?.into_temp_path(), path)
+}
+
+/// The second half of [`replace`]: the written file takes the place of `path`.
+///
+/// # Errors
+/// Any I/O error; `path` then has its old content, or (when only the sync failed) the new one.
+pub fn put(written: TempPath, path: &Path) -> io::Result<()> {
+    written.persist(path)?;
+    crash::point(format_args!("{}: renamed", name_of(path)));
+    sync_directory_of(path)?;
+    crash::point(format_args!("{}: rename synced", name_of(path)));
+    Ok(())
+}
+
+/// Removes `path` so that it stays removed.
+///
+/// # Errors
+/// Any I/O error, also that there is no such file.
+pub fn remove(path: &Path) -> io::Result<()> {
+    crash::point(format_args!("{}: to be removed", name_of(path)));
+    fs::remove_file(path)?;
+    crash::point(format_args!("{}: removed", name_of(path)));
     sync_directory_of(path)
 }
 
@@ -36,9 +61,12 @@ pub fn write_beside(path: &Path, content: &[u8], mode: u32) -> io::Result<NamedT
         .prefix(TEMP_PREFIX)
         .permissions(Permissions::from_mode(mode))
         .tempfile_in(directory_of(path))?;
+    crash::point(format_args!("{}: temporary file made", name_of(path)));
     file.write_all(content)?;
+    crash::point(format_args!("{}: written", name_of(path)));
     file.as_file().set_permissions(Permissions::from_mode(mode))?;
     file.as_file().sync_all()?;
+    crash::point(format_args!("{}: synced", name_of(path)));
     Ok(file)
 }
 
@@ -48,6 +76,10 @@ pub fn write_beside(path: &Path, content: &[u8], mode: u32) -> io::Result<NamedT
 /// Any I/O error.
 pub fn sync_directory_of(path: &Path) -> io::Result<()> {
     File::open(directory_of(path))?.sync_all()
+}
+
+fn name_of(path: &Path) -> Cow<'_, str> {
+    path.file_name().unwrap_or_default().to_string_lossy()
 }
 
 fn directory_of(path: &Path) -> &Path {

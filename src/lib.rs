@@ -5,6 +5,7 @@
 
 pub mod cloud;
 pub mod cni;
+pub mod crash;
 pub mod deadline;
 pub mod durable;
 pub mod eip;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::crash;
 use crate::deadline::Deadline;
 use crate::eip::failure::Failure;
 use crate::eip::owner;
@@ -50,7 +51,9 @@ impl<'a> Journal<'a> {
         let mut next = self.record.clone();
         change(&mut next);
         next.updated_at = Timestamp::now();
+        crash::point(format_args!("record: {:?} to become {:?}", self.record.phase, next.phase));
         self.store.update(Deadline::after(STATE_LOCK_WAIT), |all| put(all, next.clone()))?;
+        crash::point(format_args!("record: {:?} has become {:?}", self.record.phase, next.phase));
         self.record = next;
         self.on_disk = true;
         Ok(())
@@ -64,20 +67,24 @@ impl<'a> Journal<'a> {
         next.container_id = container_id.clone();
         next.netns = netns.to_string();
         next.published = false;
+        crash::point(format_args!("record: {:?} to be handed over", next.phase));
         self.store.update(Deadline::after(STATE_LOCK_WAIT), |all| {
             all.retain(|other| !other.is(&old_container, &ifname));
             put(all, next.clone());
         })?;
+        crash::point(format_args!("record: {:?} handed over", next.phase));
         self.record = next;
         Ok(())
     }
 
     /// Removes the record: nothing is left to do for this attachment.
     pub fn forget(self) -> Result<(), Failure> {
-        let Attachment { container_id, ifname, .. } = self.record;
+        let Attachment { container_id, ifname, phase, .. } = self.record;
+        crash::point(format_args!("record: {phase:?} to be forgotten"));
         self.store.update(Deadline::after(STATE_LOCK_WAIT), |all| {
             all.retain(|other| !other.is(&container_id, &ifname));
         })?;
+        crash::point(format_args!("record: {phase:?} forgotten"));
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::OFlag;
 
 use super::StateError;
+use crate::crash;
 
 /// Whether the directory exists; an error unless only its owner, who is us, can put files there.
 pub(super) fn exists(directory: &Path) -> Result<bool, StateError> {
@@ -42,6 +43,7 @@ pub(super) fn create(directory: &Path) -> Result<(), StateError> {
     let create = || -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
         if make(directory, 0o700)? {
+            crash::point(format_args!("state directory: made"));
             File::open(parent)?.sync_all()?;
         }
         Ok(())

@@ -16,6 +16,7 @@ use std::time::Instant;
 use nix::fcntl::OFlag;
 
 use super::StateError;
+use crate::crash;
 use crate::deadline::Deadline;
 
 /// An exclusively locked file; dropping it frees the lock. The file itself stays.
@@ -76,6 +77,7 @@ impl PodLock {
         loop {
             let lock = FileLock::wait(path, deadline)?;
             if lock.in_place() {
+                crash::point(format_args!("pod lock: taken"));
                 return Ok(Self(lock));
             }
             if deadline.passed() {
@@ -101,11 +103,13 @@ impl Drop for PodLock {
     /// Removes the file while the lock is still held. Whoever waits on it wakes up with a file
     /// that is not in place any more and opens the path again.
     fn drop(&mut self) {
+        crash::point(format_args!("pod lock: to be removed"));
         if self.0.in_place()
             && let Err(error) = fs::remove_file(&self.0.path)
         {
             log::warn!("cannot remove the lock file {}: {error}", self.0.path.display());
         }
+        crash::point(format_args!("pod lock: removed"));
     }
 }
 

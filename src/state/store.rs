@@ -17,6 +17,7 @@ use sha1::{Digest, Sha1};
 use super::format::{Attachment, StateFile, VERSION};
 use super::lock::{self, AgentLock, FileLock, LivingAgent, PodLock};
 use super::{RivalNote, StateError, ThrottleNote, directory};
+use crate::crash;
 use crate::deadline::Deadline;
 use crate::durable;
 
@@ -140,6 +141,7 @@ impl Store {
         change: impl FnOnce(&mut Vec<Attachment>) -> R,
     ) -> Result<R, StateError> {
         let _lock = self.lock(deadline)?;
+        crash::point(format_args!("state lock: taken"));
         durable::sweep_leftovers(&self.directory);
         let (before, mut file) = self.load()?;
         let outcome = change(&mut file.attachments);
@@ -302,6 +304,7 @@ impl Store {
         let path = self.path(STATE_FILE);
         let moved_to = self.path(&format!("{CORRUPT_PREFIX}{}", Timestamp::now().strftime("%Y%m%dT%H%M%S.%9fZ")));
         let moved = fs::rename(&path, &moved_to).and_then(|()| File::open(&self.directory)?.sync_all());
+        crash::point(format_args!("{STATE_FILE}: set aside"));
         match moved {
             Ok(()) => StateError::Corrupt { path, moved_to, reason },
             Err(source) => StateError::Write { path: moved_to, source },
