@@ -1,6 +1,8 @@
 //! SIGKILL at every remote call of ADD and DEL, and every way in which a node goes on from there.
 
 mod agent;
+#[cfg(feature = "crash-points")]
+mod points;
 pub mod sweep;
 
 use std::process::Child;

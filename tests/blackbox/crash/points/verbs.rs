@@ -1,0 +1,138 @@
+//! ADD, DEL and gc die, and the node goes on in each of the ways it can.
+
+use std::process::{Child, Command};
+
+use super::super::{add_again, collected, del_again, new_sandbox_elsewhere, pod_deleted_and_collected};
+use super::{Deaths, assert_has};
+use crate::scene::start;
+use crate::stage::{ADDRESS, Case, Stage};
+
+fn start_verb(verb: &'static str) -> impl Fn(&Stage, &dyn Fn(Command) -> Command) -> Child {
+    move |stage, change| {
+        let stdin = stage.scene.stdin(&stage.pod, Some(stage.pod.result()));
+        start(change(stage.scene.command(verb, &stage.pod)), &stdin)
+    }
+}
+
+fn start_gc(stage: &Stage, change: &dyn Fn(Command) -> Command) -> Child {
+    change(stage.scene.operator(&["gc"])).spawn().unwrap()
+}
+
+fn next_pod_of_that_name(stage: &Stage) {
+    let next = stage.successor().alive();
+    stage.add(&next);
+    stage.assert_bound(&next);
+    stage.scene.del(&stage.pod);
+    stage.scene.gc();
+    stage.assert_bound(&next);
+    stage.finish(&next);
+}
+
+fn the_agent_comes(stage: &Stage) {
+    stage.scene.agent_once();
+    stage.scene.gc();
+    stage.assert_ended();
+}
+
+fn deaths<'a>(
+    name: &'static str,
+    prepare: &'a (dyn Fn() -> Stage + Sync),
+    start: &'a (dyn Fn(&Stage, &dyn Fn(Command) -> Command) -> Child + Sync),
+    recoveries: &'a [(&'static str, &'a (dyn Fn(&Stage) + Sync))],
+) -> Deaths<'a, Stage> {
+    Deaths { name, scene: |stage| &stage.scene, prepare, start, recoveries }
+}
+
+#[test]
+fn add() {
+    let points = deaths(
+        "ADD",
+        &|| Stage::new(Case::Plain),
+        &start_verb("ADD"),
+        &[
+            ("the same ADD", &add_again),
+            ("DEL and a new ADD", &new_sandbox_elsewhere),
+            ("the pod is deleted, and gc", &pod_deleted_and_collected),
+        ],
+    )
+    .sweep();
+    assert_has(
+        &points,
+        &[
+            "state directory: made",
+            "pod lock: taken",
+            "state.json: temporary file made",
+            "state.json: renamed",
+            "record: Intent to become Allocated",
+            "record: Allocated to become Binding",
+            "record: Binding has become Bound",
+            "pod lock: removed",
+        ],
+    );
+}
+
+#[test]
+fn del() {
+    let points = deaths(
+        "DEL",
+        &|| Stage::deleted(Case::Plain),
+        &start_verb("DEL"),
+        &[("the same DEL", &del_again), ("the next pod of that name", &next_pod_of_that_name), ("gc", &collected)],
+    )
+    .sweep();
+    assert_has(
+        &points,
+        &["record: Bound to become Unbinding", "record: Held to become Releasing", "record: Releasing forgotten"],
+    );
+}
+
+#[test]
+fn del_of_a_sandbox_whose_pod_lives() {
+    let with_the_same_address = |stage: &Stage| super::super::new_sandbox(stage, ADDRESS);
+    deaths(
+        "DEL of a living pod's sandbox",
+        &|| Stage::added(Case::Plain),
+        &start_verb("DEL"),
+        &[
+            ("a new sandbox elsewhere", &new_sandbox_elsewhere),
+            ("a new sandbox at the same address", &with_the_same_address),
+            ("the pod is deleted, and gc", &pod_deleted_and_collected),
+        ],
+    )
+    .sweep();
+}
+
+#[test]
+fn gc() {
+    let points = deaths(
+        "gc",
+        &|| Stage::deleted(Case::Plain),
+        &start_gc,
+        &[("gc", &collected), ("DEL", &del_again), ("the agent", &the_agent_comes)],
+    )
+    .sweep();
+    assert_has(&points, &["record: Releasing forgotten"]);
+}
+
+#[test]
+fn add_with_the_nodes_ram_role() {
+    let points = deaths(
+        "ADD with the RAM role",
+        &|| Stage::new(Case::RamRole),
+        &start_verb("ADD"),
+        &[("DEL and a new ADD", &new_sandbox_elsewhere)],
+    )
+    .sweep();
+    assert_has(&points, &["credentials.json: renamed"]);
+}
+
+#[test]
+fn del_of_an_eip_that_is_kept() {
+    deaths(
+        "DEL of a lasting EIP",
+        &|| Stage::deleted(Case::Lasting),
+        &start_verb("DEL"),
+        &[("the same DEL", &del_again), ("gc", &collected)],
+    )
+    .sweep();
+}
