@@ -198,16 +198,8 @@ fn remove_executable(options: &UninstallOptions) -> anyhow::Result<()> {
 
 /// Removes a file of ours, if it is there.
 fn remove(path: &Path) -> anyhow::Result<()> {
-    match fs::remove_file(path) {
-        Ok(()) => {
-            durable::sync_directory_of(path).with_context(|| {
-                format!(
-                    "{} is removed, but its directory cannot be synced; run `podeip uninstall` again",
-                    path.display()
-                )
-            })?;
-            print(&format!("{} removed", path.display()))
-        }
+    match durable::remove(path) {
+        Ok(()) => print(&format!("{} removed", path.display())),
         Err(missing) if matches!(missing.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(()),
         Err(error) => {
             Err(error).with_context(|| format!("cannot remove {}; its directory must be writable", path.display()))

@@ -191,8 +191,7 @@ fn replace(path: &Path, content: &str, like: &Likeness, still: impl Fn() -> bool
         if !still() {
             return Ok(false);
         }
-        file.persist(path).map_err(|refused| refused.error)?;
-        durable::sync_directory_of(path).map(|()| true)
+        durable::put(file.into_temp_path(), path).map(|()| true)
     };
     written().with_context(|| {
         format!("cannot write {}; its directory must be writable and its file system not full", path.display())
@@ -200,9 +199,7 @@ fn replace(path: &Path, content: &str, like: &Likeness, still: impl Fn() -> bool
 }
 
 fn remove(path: &Path) -> anyhow::Result<()> {
-    fs::remove_file(path)
-        .and_then(|()| durable::sync_directory_of(path))
-        .with_context(|| format!("cannot remove {}; its directory must be writable", path.display()))
+    durable::remove(path).with_context(|| format!("cannot remove {}; its directory must be writable", path.display()))
 }
 
 #[cfg(test)]

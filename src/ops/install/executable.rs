@@ -81,8 +81,7 @@ impl CopiedExecutable {
         // Closed before it is run, or the kernel would call it busy.
         let copy = durable::write_beside(&self.target, &content, MODE)?.into_temp_path();
         answers(&copy)?;
-        copy.persist(&self.target)?;
-        Ok(durable::sync_directory_of(&self.target)?)
+        Ok(durable::put(copy, &self.target)?)
     }
 }
 

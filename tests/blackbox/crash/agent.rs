@@ -13,7 +13,7 @@ use crate::scene::{NODE, OTHER_NODE, Sandbox, Scene};
 use crate::sweeper::minutes;
 
 /// Each point waits seconds for the doubt about interrupted requests to pass.
-const AT_ONCE: usize = 40;
+pub const AT_ONCE: usize = 40;
 
 /// The Lease of the agent that was killed runs out, and another agent sweeps.
 fn sweep_again(cluster: &Cluster) {
@@ -61,8 +61,8 @@ fn a_sweep_of_everything() {
 }
 
 /// All that a round over a node finishes, mends or follows.
-struct Round {
-    scene: Scene,
+pub struct Round {
+    pub scene: Scene,
     /// ADD was killed while it bound.
     binding: (Sandbox, String),
     /// DEL was killed while it unbound; the pod is gone.
@@ -78,7 +78,7 @@ struct Round {
 }
 
 impl Round {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let scene = Scene::new();
         let all = Self {
             binding: served(&scene, "binding-0", 11, "Follow"),
@@ -114,7 +114,7 @@ impl Round {
         all
     }
 
-    fn recover(&self) {
+    pub fn recover(&self) {
         self.scene.agent_once();
         self.assert_settled();
     }

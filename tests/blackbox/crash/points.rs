@@ -14,8 +14,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
-use crate::scene::{Answer, Scene};
+use crate::scene::{Answer, Scene, start};
 
 /// Deaths in work at once; nearly all of their time is waiting for the simulated cloud.
 const AT_ONCE: usize = 12;
@@ -27,15 +28,19 @@ struct Point {
     nth: u32,
 }
 
+/// What the node does next, and its name.
+type Recovery<'a, P> = (&'static str, &'a (dyn Fn(&P) + Sync));
+
 /// A process in a world of its own, and what comes after its death.
 struct Deaths<'a, P> {
     name: &'static str,
+    at_once: usize,
     scene: fn(&P) -> &Scene,
     prepare: &'a (dyn Fn() -> P + Sync),
-    /// Starts the process with the command that it is given a way to change.
-    start: &'a (dyn Fn(&P, &dyn Fn(Command) -> Command) -> Child + Sync),
+    /// The process and its stdin.
+    process: &'a (dyn Fn(&P) -> (Command, Value) + Sync),
     /// Each of them is tried after each death, and asserts what must be true in the end.
-    recoveries: &'a [(&'static str, &'a (dyn Fn(&P) + Sync))],
+    recoveries: &'a [Recovery<'a, P>],
 }
 
 impl<P> Deaths<'_, P> {
@@ -54,7 +59,7 @@ impl<P> Deaths<'_, P> {
             }
         };
         thread::scope(|scope| {
-            let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
+            let workers: Vec<_> = (0..self.at_once).map(|_| scope.spawn(work)).collect();
             let failed = workers.into_iter().filter_map(|worker| worker.join().err()).count();
             assert_eq!(failed, 0, "{}: {failed} deaths were not recovered from; each is named above", self.name);
         });
@@ -76,9 +81,7 @@ impl<P> Deaths<'_, P> {
     fn rehearse(&self) -> Vec<Point> {
         let prepared = (self.prepare)();
         let log = self.path(&prepared, "points");
-        let child = (self.start)(&prepared, &|command| {
-            with_points(&command, "PODEIP_CRASH_LOG", log.as_os_str().to_str().unwrap())
-        });
+        let child = self.start(&prepared, "PODEIP_CRASH_LOG", log.to_str().unwrap());
         self.assert_succeeds(&prepared, child);
         let mut counts: BTreeMap<String, u32> = BTreeMap::new();
         let text = fs::read_to_string(log).expect("the executable under test has points");
@@ -95,8 +98,7 @@ impl<P> Deaths<'_, P> {
         let _place = Place { name: self.name, point, recovery };
         let prepared = (self.prepare)();
         let at = format!("{}:{}", point.nth, point.what);
-        let mut child = (self.start)(&prepared, &|command| with_points(&command, "PODEIP_CRASH_AT", &at));
-        drop(child.stdin.take());
+        let child = self.start(&prepared, "PODEIP_CRASH_AT", &at);
         let output = child.wait_with_output().unwrap();
         if output.status.signal() != Some(Signal::SIGKILL as i32) {
             let answer = Answer::from(output);
@@ -107,6 +109,16 @@ impl<P> Deaths<'_, P> {
         true
     }
 
+    /// Starts the process from the executable that has the points, with this in its environment.
+    fn start(&self, prepared: &P, key: &str, value: &str) -> Child {
+        let (command, stdin) = (self.process)(prepared);
+        let mut changed = Command::new(env!("CARGO_BIN_EXE_podeip"));
+        changed.env_clear().args(command.get_args());
+        changed.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
+        changed.env(key, value).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        start(changed, &stdin)
+    }
+
     fn assert_succeeds(&self, prepared: &P, process: Child) {
         let answer = Answer::from(process.wait_with_output().unwrap());
         assert_eq!(answer.code, Some(0), "{}: {answer:?}\n{}", self.name, (self.scene)(prepared).log());
@@ -115,15 +127,6 @@ impl<P> Deaths<'_, P> {
     fn path(&self, prepared: &P, name: &str) -> PathBuf {
         (self.scene)(prepared).path(name)
     }
-}
-
-/// The same command for the executable that has the points, with this in its environment.
-fn with_points(command: &Command, key: &str, value: &str) -> Command {
-    let mut changed = Command::new(env!("CARGO_BIN_EXE_podeip"));
-    changed.env_clear().args(command.get_args());
-    changed.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
-    changed.env(key, value).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    changed
 }
 
 /// Says where the process of a failed scenario had died.

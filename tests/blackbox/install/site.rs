@@ -137,10 +137,39 @@ impl Site {
         self.installing(&["--print-terway-conflist"]).output().unwrap().into()
     }
 
-    pub fn uninstall(&self, arguments: &[&str]) -> Answer {
+    pub fn uninstalling(&self, arguments: &[&str]) -> Command {
         let mut command = self.command(&["uninstall"]);
         command.arg("--cache-dir").arg(self.scene.path("results")).args(arguments);
-        command.output().unwrap().into()
+        command
+    }
+
+    pub fn uninstall(&self, arguments: &[&str]) -> Answer {
+        self.uninstalling(arguments).output().unwrap().into()
+    }
+
+    /// As a runtime finds it at any moment: the primary's configuration with or without our stanza, and with it all that
+    /// the stanza needs.
+    #[track_caller]
+    pub fn assert_whole(&self) {
+        let chain = self.chain().unwrap();
+        assert!(chain == ["bridge"] || chain == ["bridge", "podeip"], "{chain:?}");
+        if let Ok(found) = fs::metadata(self.executable()) {
+            assert_eq!(found.len(), fs::metadata(executable()).unwrap().len(), "half an executable");
+        }
+        if self.is_chained() {
+            assert!(self.executable().exists() && self.scene.path("eni_conf").exists(), "a stanza before its files");
+        }
+    }
+
+    /// Nothing of the installation is there.
+    #[track_caller]
+    pub fn assert_gone(&self) {
+        let mut files: Vec<_> = self.conf_files().into_iter().collect();
+        files.retain(|(name, _)| !name.starts_with(".podeip-tmp-"));
+        assert_eq!(files, [("10-podnet.conflist".into(), BRIDGE.to_owned())]);
+        for file in ["eni_conf", "kubeconfig", "bin/podeip", "state/credentials.json"] {
+            assert!(!self.scene.path(file).exists(), "{file}");
+        }
     }
 
     /// An agent that keeps the installation. Its log is a file of the scene.

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use podeip_sim::cloud::defaults;
 use serde_json::{Value, json};
 
-use super::site::{BRIDGE, Site};
+use super::site::Site;
 use crate::arranged;
 use crate::scene::{NODE, Sandbox, await_true};
 
@@ -25,14 +25,6 @@ fn with_pods() -> (Site, Pods) {
     let fixed = arranged::served(&site.scene, "fixed", 6, "10m");
     let named = arranged::served_by_name(&site.scene, "named", 7, defaults::USER_EIP, "Follow");
     (site, Pods { follow, fixed, named })
-}
-
-#[track_caller]
-fn assert_gone(site: &Site) {
-    assert_eq!(site.conf_files().into_iter().collect::<Vec<_>>(), [("10-podnet.conflist".into(), BRIDGE.to_owned())]);
-    for file in ["eni_conf", "kubeconfig", "bin/podeip", "state/credentials.json"] {
-        assert!(!site.scene.path(file).exists(), "{file}");
-    }
 }
 
 #[test]
@@ -57,7 +49,7 @@ fn eips_of_pods_are_decided_about_first() {
     // The EIPs stay where they are, and the next installation goes on with them.
     let kept = site.uninstall(&["--keep"]);
     assert_eq!(kept.code, Some(0), "{kept:?}");
-    assert_gone(&site);
+    site.assert_gone();
     assert_eq!((site.scene.world.cloud.state(), site.scene.records()), (before.1, before.2));
     let again = site.uninstall(&["--keep"]);
     assert_eq!((again.code, again.stdout.as_str()), (Some(0), ""), "{again:?}");
@@ -84,7 +76,7 @@ fn release_gives_back_what_no_pod_named_and_no_pod_eip_keeps() {
     site.rotate_in_mount("second");
     let answer = site.uninstall(&["--release"]);
     assert_eq!((answer.code, answer.stderr.as_str()), (Some(0), ""), "{answer:?}");
-    assert_gone(&site);
+    site.assert_gone();
 
     let scene = &site.scene;
     assert_eq!(scene.records(), Vec::<Value>::new());
@@ -120,5 +112,5 @@ fn the_executable_stays_while_a_pods_list_names_it() {
     site.scene.del(&pod);
     fs::remove_file(site.scene.path("results/podnet-c-eth0")).unwrap();
     assert_eq!(site.uninstall(&[]).code, Some(0));
-    assert_gone(&site);
+    site.assert_gone();
 }

@@ -1,21 +1,19 @@
 //! ADD, DEL and gc die, and the node goes on in each of the ways it can.
 
-use std::process::{Child, Command};
+use std::process::Command;
+
+use serde_json::Value;
 
 use super::super::{add_again, collected, del_again, new_sandbox_elsewhere, pod_deleted_and_collected};
-use super::{Deaths, assert_has};
-use crate::scene::start;
+use super::{AT_ONCE, Deaths, Recovery, assert_has};
 use crate::stage::{ADDRESS, Case, Stage};
 
-fn start_verb(verb: &'static str) -> impl Fn(&Stage, &dyn Fn(Command) -> Command) -> Child {
-    move |stage, change| {
-        let stdin = stage.scene.stdin(&stage.pod, Some(stage.pod.result()));
-        start(change(stage.scene.command(verb, &stage.pod)), &stdin)
-    }
+fn verb(verb: &'static str) -> impl Fn(&Stage) -> (Command, Value) {
+    move |stage| (stage.scene.command(verb, &stage.pod), stage.scene.stdin(&stage.pod, Some(stage.pod.result())))
 }
 
-fn start_gc(stage: &Stage, change: &dyn Fn(Command) -> Command) -> Child {
-    change(stage.scene.operator(&["gc"])).spawn().unwrap()
+fn collection(stage: &Stage) -> (Command, Value) {
+    (stage.scene.operator(&["gc"]), Value::Null)
 }
 
 fn next_pod_of_that_name(stage: &Stage) {
@@ -37,10 +35,10 @@ fn the_agent_comes(stage: &Stage) {
 fn deaths<'a>(
     name: &'static str,
     prepare: &'a (dyn Fn() -> Stage + Sync),
-    start: &'a (dyn Fn(&Stage, &dyn Fn(Command) -> Command) -> Child + Sync),
-    recoveries: &'a [(&'static str, &'a (dyn Fn(&Stage) + Sync))],
+    process: &'a (dyn Fn(&Stage) -> (Command, Value) + Sync),
+    recoveries: &'a [Recovery<'a, Stage>],
 ) -> Deaths<'a, Stage> {
-    Deaths { name, scene: |stage| &stage.scene, prepare, start, recoveries }
+    Deaths { name, at_once: AT_ONCE, scene: |stage| &stage.scene, prepare, process, recoveries }
 }
 
 #[test]
@@ -48,7 +46,7 @@ fn add() {
     let points = deaths(
         "ADD",
         &|| Stage::new(Case::Plain),
-        &start_verb("ADD"),
+        &verb("ADD"),
         &[
             ("the same ADD", &add_again),
             ("DEL and a new ADD", &new_sandbox_elsewhere),
@@ -76,7 +74,7 @@ fn del() {
     let points = deaths(
         "DEL",
         &|| Stage::deleted(Case::Plain),
-        &start_verb("DEL"),
+        &verb("DEL"),
         &[("the same DEL", &del_again), ("the next pod of that name", &next_pod_of_that_name), ("gc", &collected)],
     )
     .sweep();
@@ -92,7 +90,7 @@ fn del_of_a_sandbox_whose_pod_lives() {
     deaths(
         "DEL of a living pod's sandbox",
         &|| Stage::added(Case::Plain),
-        &start_verb("DEL"),
+        &verb("DEL"),
         &[
             ("a new sandbox elsewhere", &new_sandbox_elsewhere),
             ("a new sandbox at the same address", &with_the_same_address),
@@ -107,7 +105,7 @@ fn gc() {
     let points = deaths(
         "gc",
         &|| Stage::deleted(Case::Plain),
-        &start_gc,
+        &collection,
         &[("gc", &collected), ("DEL", &del_again), ("the agent", &the_agent_comes)],
     )
     .sweep();
@@ -119,7 +117,7 @@ fn add_with_the_nodes_ram_role() {
     let points = deaths(
         "ADD with the RAM role",
         &|| Stage::new(Case::RamRole),
-        &start_verb("ADD"),
+        &verb("ADD"),
         &[("DEL and a new ADD", &new_sandbox_elsewhere)],
     )
     .sweep();
@@ -131,7 +129,7 @@ fn del_of_an_eip_that_is_kept() {
     deaths(
         "DEL of a lasting EIP",
         &|| Stage::deleted(Case::Lasting),
-        &start_verb("DEL"),
+        &verb("DEL"),
         &[("the same DEL", &del_again), ("gc", &collected)],
     )
     .sweep();
