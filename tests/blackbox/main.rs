@@ -7,6 +7,7 @@ mod commands;
 mod containerd;
 mod crash;
 mod crowd;
+mod disk;
 mod doubt;
 mod durability;
 mod everything;
