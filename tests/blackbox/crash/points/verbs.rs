@@ -1,7 +1,9 @@
 //! ADD, DEL and gc die, and the node goes on in each of the ways it can.
 
+use std::fs;
 use std::process::Command;
 
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::super::{add_again, collected, del_again, new_sandbox_elsewhere, pod_deleted_and_collected};
@@ -32,6 +34,25 @@ fn the_agent_comes(stage: &Stage) {
     stage.assert_ended();
 }
 
+/// The node's clock was wrong by so much when the process died, and has been set right since.
+fn clock_was_off(stage: &Stage, by: SignedDuration) {
+    let moved = |part: &str| part.parse::<Timestamp>().map_or_else(|_| part.to_owned(), |at| (at + by).to_string());
+    let Ok(entries) = fs::read_dir(stage.scene.state_dir()) else { return };
+    let files = entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension() == Some("json".as_ref()));
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, text.split('"').map(moved).collect::<Vec<_>>().join("\"")).unwrap();
+    }
+}
+
+fn was_fast(stage: &Stage) {
+    clock_was_off(stage, SignedDuration::from_hours(1));
+}
+
+fn was_slow(stage: &Stage) {
+    clock_was_off(stage, SignedDuration::from_hours(-1));
+}
+
 fn deaths<'a>(
     name: &'static str,
     prepare: &'a (dyn Fn() -> Stage + Sync),
@@ -51,6 +72,14 @@ fn add() {
             ("the same ADD", &add_again),
             ("DEL and a new ADD", &new_sandbox_elsewhere),
             ("the pod is deleted, and gc", &pod_deleted_and_collected),
+            ("the clock was fast, and a new sandbox", &|stage| {
+                was_fast(stage);
+                new_sandbox_elsewhere(stage);
+            }),
+            ("the clock was slow, and the same ADD", &|stage| {
+                was_slow(stage);
+                add_again(stage);
+            }),
         ],
     )
     .sweep();
@@ -75,7 +104,19 @@ fn del() {
         "DEL",
         &|| Stage::deleted(Case::Plain),
         &verb("DEL"),
-        &[("the same DEL", &del_again), ("the next pod of that name", &next_pod_of_that_name), ("gc", &collected)],
+        &[
+            ("the same DEL", &del_again),
+            ("the next pod of that name", &next_pod_of_that_name),
+            ("gc", &collected),
+            ("the clock was fast, and gc", &|stage| {
+                was_fast(stage);
+                collected(stage);
+            }),
+            ("the clock was slow, and the same DEL", &|stage| {
+                was_slow(stage);
+                del_again(stage);
+            }),
+        ],
     )
     .sweep();
     assert_has(
