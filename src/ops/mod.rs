@@ -16,6 +16,7 @@ mod print;
 mod progress;
 mod release;
 mod show;
+mod stop;
 mod subject;
 mod uninstall;
 

@@ -16,6 +16,7 @@ use super::install::{self, TERWAY_CONFLIST, executable, kubeconfig};
 use super::paths;
 use super::print::{or_dash, print, say};
 use super::progress::Progress;
+use super::stop;
 use crate::deadline::Deadline;
 use crate::durable;
 use crate::eip::at_once;
@@ -39,6 +40,10 @@ pub struct UninstallOptions {
     /// Leave the EIPs of this node's pods bound, and their records where they are
     #[arg(long)]
     keep: bool,
+    /// Wait for SIGTERM or SIGINT once it is done, as the container of a DaemonSet has to, which would be
+    /// started again and again. A failure ends at once
+    #[arg(long)]
+    stay: bool,
     /// Where CNI keeps what each pod's network was made with
     #[arg(long, value_name = "DIR", default_value = "/var/lib/cni/results")]
     cache_dir: PathBuf,
@@ -48,12 +53,27 @@ pub struct UninstallOptions {
     node: NodeOptions,
 }
 
+/// Takes everything off, and stays if it is to.
+///
+/// # Errors
+/// As [`take_off`].
+pub fn run(options: &UninstallOptions) -> anyhow::Result<ExitCode> {
+    // Before the work: the first process of a container does not even hear of a signal that it does not hold back.
+    let ends = options.stay.then(stop::hold_back).transpose()?;
+    take_off(options)?;
+    if let Some(ends) = ends {
+        say("podeip is off this node; waiting to be ended");
+        ends.wait().context("waiting for SIGTERM")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Takes everything off that is there; what is not there is no fault. State and log stay.
 ///
 /// # Errors
 /// An agent that lives; EIPs that the options do not decide about; what could not be removed or ended.
 /// What was done until then is done, and the next run goes on.
-pub fn run(options: &UninstallOptions) -> anyhow::Result<ExitCode> {
+fn take_off(options: &UninstallOptions) -> anyhow::Result<()> {
     let paths = paths::of_installation(&options.paths);
     let store = Store::open(&paths.state_directory)?;
     ensure!(
@@ -84,7 +104,7 @@ pub fn run(options: &UninstallOptions) -> anyhow::Result<ExitCode> {
              kube-system has the podeip stanza, take it out there too"
         ));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// The refusal that names the pods and both ways on.

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use super::super::stop;
 use crate::state::{Store, Watch};
 
 /// A verb writes its record several times in a row; one look after the last is enough.
@@ -34,12 +34,9 @@ pub struct Waiter {
 }
 
 impl Waiter {
-    /// To be made before any thread that stays: each inherits which signals are held back.
+    /// To be made before any thread that stays.
     pub fn new(store: &Store) -> anyhow::Result<Self> {
-        let mut ends = SigSet::empty();
-        ends.add(Signal::SIGTERM);
-        ends.add(Signal::SIGINT);
-        ends.thread_block().context("cannot hold SIGTERM and SIGINT back, which end the agent")?;
+        let ends = stop::hold_back()?;
         let signals = SignalFd::with_flags(&ends, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
             .context("cannot make the agent's descriptor of signals; see whether the node has run out of files")?;
         Ok(Self { signals, watch: store.watch()? })
