@@ -297,6 +297,7 @@ fn the_samples_are_applied() {
         printed.sort();
         let expected = [
             "pod/gateway created",
+            "pod/hello created",
             "pod/probe created",
             "podeip.alibabacloud.com/game-0 created",
             "statefulset.apps/game created",

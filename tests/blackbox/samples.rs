@@ -48,7 +48,15 @@ fn every_sample_is_accepted() {
         scene.world.cluster.create(sample(&name)).unwrap_or_else(|refusal| panic!("{name}: {refusal}"));
         count += 1;
     }
-    assert!(count >= 4, "{count}");
+    assert!(count >= 5, "{count}");
+}
+
+#[test]
+fn the_first_pods_eip_is_released_with_it() {
+    let scene = Scene::new();
+    comes_and_goes(&scene, &pod(&scene, "hello", &sample("pod.yaml")["metadata"], vec![]));
+    assert_eq!(scene.ever_ours().len(), 1);
+    scene.assert_nothing_left();
 }
 
 #[test]

@@ -1,9 +1,12 @@
 //! `podeip uninstall` on a node whose pods have EIPs.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use podeip_sim::cloud::defaults;
 use serde_json::{Value, json};
 
@@ -93,6 +96,29 @@ fn release_gives_back_what_no_pod_named_and_no_pod_eip_keeps() {
     let tagged = |eip: &podeip_sim::cloud::EipView| eip.tag("podeip-node") == Some(NODE) && eip.id != pods.fixed.1;
     // The release was asked for; the cloud takes a moment.
     await_true("the release", || !scene.world.cloud.eips().iter().any(tagged));
+}
+
+/// A DaemonSet starts a container that ended again: it must end only where that is wanted.
+#[test]
+fn one_that_is_to_stay_waits_for_its_end() {
+    let site = Site::with_executable();
+    site.install();
+    let mut staying = site.uninstalling(&["--keep", "--stay"]).spawn().unwrap();
+    let mut told = String::new();
+    BufReader::new(staying.stderr.take().unwrap()).read_line(&mut told).unwrap();
+    assert!(told.contains("podeip is off this node"), "{told}");
+    site.assert_gone();
+    assert!(staying.try_wait().unwrap().is_none());
+    kill(Pid::from_raw(staying.id().cast_signed()), Signal::SIGTERM).unwrap();
+    assert_eq!(staying.wait().unwrap().code(), Some(0));
+
+    site.place_executable();
+    site.install();
+    let keeper = site.keeper();
+    let refused = site.uninstall(&["--keep", "--stay"]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("a podeip agent runs on this node"), "{refused:?}");
+    drop(keeper);
 }
 
 /// CRI-O and podman run the plugins of the list that a pod was made with when it ends.
