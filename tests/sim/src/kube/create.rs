@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::cluster::{Cluster, Origin, Place, namespace_key};
+use super::data;
 use super::metadata;
 use super::object::{self, text};
 use super::resources::{DEFINITIONS, Resource};
@@ -36,6 +37,7 @@ pub fn decode(resource: &Resource, body: &[u8]) -> Result<Value, ApiError> {
     })?;
     check_type(resource, &mut object)?;
     metadata::decode(&mut object).map_err(|why| unhandled(resource, &why))?;
+    data::decode(resource, &mut object).map_err(|why| unhandled(resource, &why))?;
     Ok(object)
 }
 
@@ -90,6 +92,9 @@ impl Cluster {
         if origin == Origin::Client {
             rules::prepare_new(resource, &mut new);
         }
+        if origin == Origin::Client && resource.is("", "pods") {
+            self.admit_pod(resource, &mut new)?;
+        }
         let dropped = rules::coerce(resource, &mut new);
         if unknown == UnknownFields::Refused && !dropped.is_empty() {
             return Err(unhandled(resource, &strict_decoding_error(&dropped)));
@@ -119,6 +124,9 @@ impl Cluster {
 
     /// Nothing is created in a namespace that is missing or on its way out.
     fn admit(&mut self, resource: &Resource, new: &Value) -> Result<(), ApiError> {
+        if resource.custom.is_some() && self.is_definition_terminating(resource) {
+            return Err(ApiError::definition_terminating());
+        }
         if !resource.namespaced {
             return Ok(());
         }
@@ -134,6 +142,11 @@ impl Cluster {
                 Err(ApiError::not_found(&namespaces, &namespace))
             }
         }
+    }
+
+    fn is_definition_terminating(&self, resource: &Resource) -> bool {
+        let mut definitions = self.store.of(DEFINITIONS.0, DEFINITIONS.1);
+        definitions.any(|(key, it)| key.name == resource.qualified() && object::is_deleting(it))
     }
 
     pub fn create_namespace(&mut self, name: &str) -> Result<Value, ApiError> {

@@ -11,6 +11,9 @@ use super::status::ApiError;
 use super::store::Key;
 use crate::exchange::Request;
 
+/// Holds a definition until its instances are gone.
+const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
+
 /// `DeleteOptions`, as far as they matter here.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -79,6 +82,9 @@ impl Cluster {
         if place.resource.is("", "namespaces") {
             return Ok(self.terminate_namespace(&found));
         }
+        if place.resource.is(DEFINITIONS.0, DEFINITIONS.1) {
+            return Ok(self.terminate_definition(place, &found));
+        }
         let seconds = grace(place.resource, &found, options);
         if object::is_deleting(&found) && seconds >= object::grace_seconds(&found).unwrap_or(0) && seconds > 0 {
             return Ok(Deleted::Pending(found)); // a deletion can only be hastened
@@ -107,6 +113,7 @@ impl Cluster {
             self.remove_instances(&last);
         }
         self.finish_namespace(&key.namespace);
+        self.finish_definitions();
         Some(last)
     }
 
@@ -118,6 +125,37 @@ impl Cluster {
                 self.store.remove(&key);
             }
         }
+    }
+
+    /// Marks a definition and deletes what it defines, as its controller does. It goes with the last instance, which may
+    /// have finalizers.
+    fn terminate_definition(&mut self, place: Place<'_>, found: &Value) -> Deleted {
+        let mut marked = found.clone();
+        if !object::is_deleting(found) {
+            object::set_metadata(&mut marked, "deletionTimestamp", self.now());
+            object::set_metadata(&mut marked, "finalizers", json!([CLEANUP]));
+            marked = self.store.put(place.key(), marked);
+        }
+        for resource in resources::of_definition(found) {
+            let keys: Vec<Key> = self.store.of(&resource.group, &resource.plural).map(|(key, _)| key.clone()).collect();
+            for key in keys {
+                let instance = Place { resource: &resource, namespace: &key.namespace, name: &key.name };
+                // Another version of the definition may have shown it before.
+                let _gone_or_pending = self.delete(instance, &DeleteOptions::default());
+            }
+        }
+        self.finish_definitions();
+        Deleted::Pending(marked)
+    }
+
+    fn finish_definitions(&mut self) {
+        let is_empty = |definition: &Value| {
+            let mut served = resources::of_definition(definition).into_iter();
+            served.all(|resource| self.store.of(&resource.group, &resource.plural).next().is_none())
+        };
+        let terminating = self.store.of(DEFINITIONS.0, DEFINITIONS.1).filter(|(_, it)| object::is_deleting(it));
+        let ended: Vec<Key> = terminating.filter(|(_, it)| is_empty(it)).map(|(key, _)| key.clone()).collect();
+        ended.iter().for_each(|key| drop(self.store.remove(key)));
     }
 
     /// Marks a namespace and deletes what is in it, as the namespace controller does. The namespace

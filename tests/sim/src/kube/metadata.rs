@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::names::{self, NameRule};
 use super::object::{self, text};
-use super::resources::Resource;
+use super::resources::{RBAC, Resource};
 use super::status::FieldError;
 
 /// The fields of `ObjectMeta`; others are dropped. `managedFields` is known and not kept.
@@ -105,7 +105,7 @@ fn go_type(value: &Value) -> &'static str {
 fn name_rule(resource: &Resource) -> NameRule {
     match (resource.group.as_str(), resource.plural.as_str()) {
         ("", "namespaces") => names::dns_label,
-        ("", "events") => names::path_segment,
+        ("", "events") | (RBAC, _) => names::path_segment,
         _ => names::dns_subdomain,
     }
 }

@@ -15,6 +15,7 @@ mod aim;
 mod auth;
 mod cluster;
 mod create;
+mod data;
 mod delete;
 mod discovery;
 mod list;
@@ -24,6 +25,9 @@ mod object;
 mod openapi;
 mod openapi_proto;
 mod patch;
+mod podspec;
+mod priority;
+mod rbac;
 mod resources;
 mod rules;
 mod schema;
@@ -36,6 +40,7 @@ mod table;
 mod tests;
 mod update;
 mod watch;
+mod workload;
 mod world;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -105,6 +110,7 @@ impl KubeApi {
     pub fn new(clock: Clock, options: Options) -> Self {
         let with_podeip = options.podeip_installed;
         let api = Self(Arc::new(Mutex::new(Cluster::new(clock, options))));
+        api.cluster().create_system_priorities();
         for namespace in ["default", "kube-system"] {
             api.cluster().create_namespace(namespace).expect("a new cluster has no namespace of this name");
         }

@@ -92,6 +92,8 @@ impl Resource {
 }
 
 pub const REVIEWS: (&str, &str) = ("authorization.k8s.io", "selfsubjectaccessreviews");
+pub const RBAC: &str = "rbac.authorization.k8s.io";
+pub const PRIORITIES: (&str, &str) = ("scheduling.k8s.io", "priorityclasses");
 pub const DEFINITIONS: (&str, &str) = ("apiextensions.k8s.io", "customresourcedefinitions");
 
 struct Row {
@@ -121,6 +123,8 @@ const PLAIN: Row = Row {
 };
 
 const WORKLOAD: Row = Row { group: "apps", status: StatusEndpoint::StatusOnly, generation: true, ..PLAIN };
+
+const RBAC_ROW: Row = Row { group: RBAC, ..PLAIN };
 
 const BUILT_IN: &[Row] = &[
     Row {
@@ -167,6 +171,11 @@ const BUILT_IN: &[Row] = &[
         put: Put::NeedsVersion,
         ..PLAIN
     },
+    Row { plural: "roles", kind: "Role", ..RBAC_ROW },
+    Row { plural: "rolebindings", kind: "RoleBinding", ..RBAC_ROW },
+    Row { plural: "clusterroles", kind: "ClusterRole", namespaced: false, ..RBAC_ROW },
+    Row { plural: "clusterrolebindings", kind: "ClusterRoleBinding", namespaced: false, ..RBAC_ROW },
+    Row { group: PRIORITIES.0, plural: PRIORITIES.1, kind: "PriorityClass", short: "pc", namespaced: false, ..PLAIN },
     Row { group: REVIEWS.0, plural: REVIEWS.1, kind: "SelfSubjectAccessReview", namespaced: false, ..PLAIN },
 ];
 

@@ -2,11 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::names;
 use super::object::{self, text};
-use super::resources::{DEFINITIONS, Put, Resource, StatusEndpoint};
-use super::schema;
+use super::resources::{DEFINITIONS, PRIORITIES, Put, RBAC, Resource, StatusEndpoint};
 use super::status::{ApiError, FieldError};
+use super::{data, podspec, priority, rbac, schema, workload};
 
 /// Brings an object a client creates into the state the server would store it in.
 pub fn prepare_new(resource: &Resource, object: &mut Value) {
@@ -38,7 +37,10 @@ pub fn prepare_pod(pod: &mut Value) {
 
 /// Applies the schema of a custom resource and says which fields it dropped.
 pub fn coerce(resource: &Resource, object: &mut Value) -> Vec<String> {
-    let Some(custom) = &resource.custom else { return vec![] };
+    let Some(custom) = &resource.custom else {
+        rbac::apply_defaults(resource, object);
+        return vec![];
+    };
     let dropped = schema::prune(&custom.schema, object);
     schema::drop_nulls(&custom.schema, object);
     schema::apply_defaults(&custom.schema, object);
@@ -51,7 +53,11 @@ pub fn validate(resource: &Resource, object: &Value) -> Vec<FieldError> {
         return schema::validate(&custom.schema, object, "");
     }
     match (resource.group.as_str(), resource.plural.as_str()) {
-        ("", "pods") => validate_pod(object),
+        ("", "pods") => podspec::validate(&object["spec"], "spec"),
+        ("", "configmaps" | "secrets") => data::validate(object),
+        ("apps", _) => workload::validate(object),
+        (RBAC, _) => rbac::validate(resource, object),
+        PRIORITIES => priority::validate(object),
         ("", "events") => validate_event(object),
         ("coordination.k8s.io", "leases") => validate_lease(object),
         DEFINITIONS => validate_definition(object),
@@ -68,24 +74,6 @@ pub fn validate_status(resource: &Resource, object: &Value) -> Vec<FieldError> {
             .collect(),
         None => vec![],
     }
-}
-
-fn validate_pod(pod: &Value) -> Vec<FieldError> {
-    let containers = pod.pointer("/spec/containers").and_then(Value::as_array);
-    let Some(containers) = containers.filter(|list| !list.is_empty()) else {
-        return vec![FieldError::required("spec.containers", "")];
-    };
-    let mut errors = Vec::new();
-    for (index, container) in containers.iter().enumerate() {
-        let name = text(container, "/name");
-        let field = format!("spec.containers[{index}].name");
-        if name.is_empty() {
-            errors.push(FieldError::required(&field, ""));
-        } else if let Some(why) = names::dns_label(name) {
-            errors.push(FieldError::invalid(&field, &name.into(), why));
-        }
-    }
-    errors
 }
 
 /// The longest message, reason, action and reporter of an event with `eventTime`.
@@ -205,8 +193,20 @@ pub fn keep_unwritable(resource: &Resource, before: &Value, after: &mut Value, t
     }
 }
 
+/// What is wrong with the step from one state to the next, besides metadata.
+pub fn validate_step(resource: &Resource, before: &Value, after: &Value) -> Vec<FieldError> {
+    match (resource.group.as_str(), resource.plural.as_str()) {
+        ("", "pods") => validate_pod_step(before, after),
+        ("", "configmaps" | "secrets") => data::validate_step(before, after),
+        ("apps", _) => workload::validate_step(resource, before, after),
+        (RBAC, _) => rbac::validate_step(resource, before, after),
+        PRIORITIES => priority::validate_step(before, after),
+        _ => vec![],
+    }
+}
+
 /// What of a pod's spec no update can change.
-pub fn validate_pod_step(before: &Value, after: &Value) -> Vec<FieldError> {
+fn validate_pod_step(before: &Value, after: &Value) -> Vec<FieldError> {
     if without_mutable(&before["spec"]) == without_mutable(&after["spec"]) {
         return vec![];
     }

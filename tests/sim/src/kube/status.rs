@@ -96,6 +96,11 @@ impl ApiError {
         Self::new(405, "MethodNotAllowed", message).about("", "", "")
     }
 
+    pub fn definition_terminating() -> Self {
+        let message = "create not allowed while custom resource definition is terminating";
+        Self::new(405, "MethodNotAllowed", message).about("", "", "")
+    }
+
     pub fn not_acceptable() -> Self {
         let types = "application/json, application/json;as=Table;v=v1;g=meta.k8s.io";
         Self::new(406, "NotAcceptable", format!("only the following media types are accepted: {types}"))
@@ -239,6 +244,14 @@ impl FieldError {
         let allowed: Vec<String> = allowed.iter().map(Value::to_string).collect();
         let body = format!("Unsupported value: {value}: supported values: {}", allowed.join(", "));
         Self::new("FieldValueNotSupported", field, body)
+    }
+
+    pub fn not_found(field: &str, value: &Value) -> Self {
+        Self::new("FieldValueNotFound", field, format!("Not found: {value}"))
+    }
+
+    pub fn duplicate(field: &str, value: &Value) -> Self {
+        Self::new("FieldValueDuplicate", field, format!("Duplicate value: {value}"))
     }
 
     pub fn forbidden(field: &str, detail: impl fmt::Display) -> Self {

@@ -4,11 +4,11 @@ use serde_json::Value;
 
 use super::cluster::{Cluster, Origin, Place};
 use super::create::{self, UnknownFields};
-use super::metadata;
 use super::object::{self, text};
 use super::patch::Patch;
 use super::rules;
 use super::status::{ApiError, FieldError};
+use super::{data, metadata};
 
 /// The change a client asks for.
 #[derive(Debug)]
@@ -140,6 +140,7 @@ fn patched(place: Place<'_>, patch: &Patch, before: &Value, unknown: UnknownFiel
         ApiError::invalid_kind("", "", "", &[error])
     };
     metadata::decode(&mut after).map_err(|why| unreadable(&after, why))?;
+    data::decode(place.resource, &mut after).map_err(|why| unreadable(&after, why))?;
     check_place(place, &after)?;
     let dropped = rules::coerce(place.resource, &mut after);
     if unknown == UnknownFields::Refused && !dropped.is_empty() {
@@ -185,9 +186,7 @@ fn validate(place: Place<'_>, before: &Value, after: &Value, through_status: boo
         errors.extend(rules::validate_status(resource, after));
     } else {
         errors.extend(rules::validate(resource, after));
-        if resource.is("", "pods") {
-            errors.extend(rules::validate_pod_step(before, after));
-        }
+        errors.extend(rules::validate_step(resource, before, after));
     }
     errors
 }

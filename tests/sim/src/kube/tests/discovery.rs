@@ -10,7 +10,15 @@ fn discovery_names_groups_versions_and_resources() {
     assert_eq!(get(&api, "/api").1["versions"], json!(["v1"]));
     let (_, groups) = get(&api, "/apis");
     let names: Vec<&str> = groups["groups"].as_array().unwrap().iter().map(|g| g["name"].as_str().unwrap()).collect();
-    let expected = ["alibabacloud.com", "apiextensions.k8s.io", "apps", "authorization.k8s.io", "coordination.k8s.io"];
+    let expected = [
+        "alibabacloud.com",
+        "apiextensions.k8s.io",
+        "apps",
+        "authorization.k8s.io",
+        "coordination.k8s.io",
+        "rbac.authorization.k8s.io",
+        "scheduling.k8s.io",
+    ];
     assert_eq!(names, expected);
     let (_, list) = get(&api, "/apis/alibabacloud.com/v1beta1");
     assert_eq!((&list["kind"], &list["groupVersion"]), (&json!("APIResourceList"), &json!("alibabacloud.com/v1beta1")));

@@ -6,6 +6,7 @@ mod custom;
 mod delete;
 mod discovery;
 mod list;
+mod manifests;
 mod openapi;
 mod patch;
 mod podeip;
