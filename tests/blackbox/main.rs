@@ -20,6 +20,7 @@ mod many;
 mod measures;
 mod migrate;
 mod named;
+mod newcomer;
 mod node;
 mod orphans;
 mod outages;

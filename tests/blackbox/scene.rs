@@ -425,7 +425,7 @@ impl Sandbox {
         })
     }
 
-    fn cni_args(&self) -> String {
+    pub fn cni_args(&self) -> String {
         format!(
             "K8S_POD_UID={};IgnoreUnknown=1;K8S_POD_NAMESPACE={};K8S_POD_NAME={};K8S_POD_INFRA_CONTAINER_ID={}",
             self.uid, self.namespace, self.name, self.container_id
