@@ -313,7 +313,7 @@ impl Control {
             Body::Whole(bytes) => {
                 serde_json::from_slice::<Value>(&bytes).map(|list| list["items"].clone()).unwrap_or_default()
             }
-            Body::Stream(_) => Value::Null,
+            Body::Stream(_) | Body::Conversation(_) => Value::Null,
         }
     }
 

@@ -42,11 +42,20 @@ pub struct Reply {
     pub body: Body,
 }
 
-/// A reply's body: whole, or a stream that goes on (a watch).
+/// A reply's body: whole, a stream that goes on (a watch), or what is said once the connection is a WebSocket.
 #[derive(Debug)]
 pub enum Body {
     Whole(Vec<u8>),
     Stream(UnboundedReceiver<Vec<u8>>),
+    Conversation(Conversation),
+}
+
+/// What a server says on a WebSocket before it closes it.
+#[derive(Debug)]
+pub struct Conversation {
+    /// The one of the client's protocols that it speaks.
+    pub protocol: String,
+    pub messages: Vec<Vec<u8>>,
 }
 
 impl Reply {

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod cloud;
 mod config;
 pub mod control;
+mod conversation;
 pub mod exchange;
 pub mod faults;
 pub mod gates;

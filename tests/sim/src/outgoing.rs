@@ -59,6 +59,7 @@ impl Outgoing {
                 Self::report(&mut report);
                 Content::Whole(None)
             }
+            Body::Conversation(_) => Content::Whole(None),
             Body::Whole(bytes) => Content::Whole(Some(bytes.into())),
         };
         head(reply.status, &reply.content_type, Self { content, report })
@@ -69,7 +70,7 @@ impl Outgoing {
     pub fn truncated(reply: Reply) -> Response<Self> {
         let bytes = match reply.body {
             Body::Whole(bytes) => Bytes::from(bytes),
-            Body::Stream(_) => Bytes::from_static(b"{}"),
+            Body::Stream(_) | Body::Conversation(_) => Bytes::from_static(b"{}"),
         };
         let whole = bytes.len().max(1) as u64;
         let half = bytes.slice(..bytes.len() / 2);

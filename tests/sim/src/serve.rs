@@ -12,6 +12,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::DATE;
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
 use rustls::ServerConfig;
@@ -23,7 +24,8 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::calls::ServiceKind;
 use crate::clock::Clock;
-use crate::exchange::{Request, Service};
+use crate::conversation;
+use crate::exchange::{Body, Reply, Request, Service};
 use crate::outgoing::{Flushed, Outgoing, Reporting};
 use crate::passage::{Passage, Verdict};
 
@@ -175,21 +177,22 @@ async fn greet(stream: TcpStream, tls: Option<TlsAcceptor>, hosted: Hosted) {
     }
 }
 
-async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, hosted: Hosted, certified: bool) {
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, hosted: Hosted, certified: bool) {
     let connection = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
     let flushed = Flushed::default();
     let io = TokioIo::new(Reporting::new(stream, flushed.clone()));
-    let answer = service_fn(|incoming| {
+    let answer = service_fn(|mut incoming| {
         let (hosted, flushed) = (hosted.clone(), flushed.clone());
         async move {
             let clock = hosted.dated_by.clone();
-            let mut response = respond(read(incoming, certified).await?, hosted, connection, flushed).await?;
+            let upgrade = hyper::upgrade::on(&mut incoming);
+            let mut response = respond(read(incoming, certified).await?, hosted, connection, flushed, upgrade).await?;
             clock.iter().for_each(|clock| date(&mut response, clock));
             Ok::<_, io::Error>(response)
         }
     });
     // The error is the client's end of the connection, or a cut that was ordered.
-    let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, answer).await;
+    let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, answer).with_upgrades().await;
 }
 
 /// # Errors
@@ -199,14 +202,19 @@ async fn respond(
     hosted: Hosted,
     connection: u64,
     flushed: Flushed,
+    upgrade: OnUpgrade,
 ) -> Result<hyper::Response<Outgoing>, io::Error> {
     let Some((kind, passage)) = hosted.watched else {
         let reply = tokio::task::spawn_blocking(move || hosted.service.answer(&request)).await;
         return Ok(Outgoing::response(reply.map_err(io::Error::other)?, None));
     };
+    let key = request.header("sec-websocket-key").unwrap_or_default().to_owned();
     // In a task of its own: it goes on when the client dies and this future is dropped.
     let passing = tokio::spawn(passage.pass(kind, hosted.service, request, connection));
     match passing.await.map_err(io::Error::other)? {
+        (Verdict::Answer(Reply { body: Body::Conversation(said), .. }), _) => {
+            Ok(conversation::begin(said, &key, upgrade))
+        }
         (Verdict::Answer(reply), delivery) => Ok(Outgoing::response(reply, Some((flushed, delivery)))),
         (Verdict::Truncated(reply), _) => Ok(Outgoing::truncated(reply)),
         (Verdict::Cut, _) => Err(io::ErrorKind::ConnectionAborted.into()),

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::Options;
 use super::aim::ResourceAim;
 use super::auth::Access;
+use super::exec::Executor;
 use super::object;
 use super::resources::{self, DEFINITIONS, Resource};
 use super::status::ApiError;
@@ -25,6 +26,8 @@ pub struct Cluster {
     pub access: Access,
     pub clock: Clock,
     pub options: Options,
+    /// Runs what `exec` asks for.
+    pub executor: Option<Executor>,
     built_in: Vec<Resource>,
 }
 
@@ -53,7 +56,7 @@ impl Cluster {
         access.token.clone_from(&options.token);
         access.user.clone_from(&options.user);
         access.accept_certificate = options.accept_client_certificate;
-        Self { store: Store::default(), access, clock, options, built_in: resources::built_in() }
+        Self { store: Store::default(), access, clock, options, executor: None, built_in: resources::built_in() }
     }
 
     pub fn now(&self) -> String {

@@ -83,6 +83,7 @@ fn entries(resource: &Resource) -> Vec<Value> {
     for subresource in resource.subresources() {
         let (kind, verbs) = match subresource {
             "token" => ("TokenRequest", vec!["create"]),
+            "exec" => ("PodExecOptions", vec!["create", "get"]),
             _ => (resource.kind.as_str(), vec!["get", "patch", "update"]),
         };
         all.push(json!({

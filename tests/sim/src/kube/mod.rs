@@ -8,7 +8,7 @@
 //! Not simulated: server-side apply (415), `dryRun` (400), the watch list feature (422), webhooks,
 //! quotas, controllers besides those of namespaces and definitions, and objects in protobuf (415 and
 //! 406). Of `kubectl`, what sends JSON works (`get`, `describe`, `explain`, `apply -f`, `edit`, `patch`,
-//! `annotate`, `delete`, `wait`); what sends protobuf (`create namespace`, `create token`,
+//! `annotate`, `delete`, `wait`, `rollout status`, and `exec` where a test plays the node); what sends protobuf (`create namespace`, `create token`,
 //! `auth can-i`) is refused.
 
 mod aim;
@@ -18,6 +18,7 @@ mod create;
 mod data;
 mod delete;
 mod discovery;
+mod exec;
 mod list;
 mod metadata;
 mod names;
@@ -49,6 +50,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 pub use auth::{CERTIFICATE_HEADER, PolicyRule};
+pub use exec::{Ended, Exec};
 pub use status::ApiError;
 pub use world::{Owner, PodSpec};
 
@@ -146,6 +148,12 @@ impl Service for KubeApi {
     }
 
     fn answer(&self, request: &Request) -> Reply {
+        let exec = self.cluster().admit_exec(request);
+        match exec {
+            Some(Ok(admitted)) => return admitted.answer(),
+            Some(Err(refusal)) => return refusal.reply(),
+            None => {}
+        }
         self.cluster().answer(request).unwrap_or_else(|refusal| refusal.reply())
     }
 }

@@ -82,6 +82,9 @@ impl Resource {
         if self.is("", "serviceaccounts") {
             all.push("token");
         }
+        if self.is("", "pods") {
+            all.push("exec");
+        }
         all
     }
 

@@ -9,6 +9,7 @@ use super::auth::PolicyRule;
 use super::cluster::{Cluster, Origin, Place};
 use super::create::UnknownFields;
 use super::delete::{DeleteOptions, Deleted};
+use super::exec::{Ended, Exec, Executor};
 use super::object::{self, text};
 use super::resources::{DEFINITIONS, Resource};
 use super::status::ApiError;
@@ -238,6 +239,11 @@ impl KubeApi {
         } else if self.get(DEFINITIONS.1, "", &name).is_none() {
             self.create(definition).expect("the definition keeps the rules for definitions");
         }
+    }
+
+    /// What runs the commands of `kubectl exec`; without it they are refused.
+    pub fn set_executor(&self, run: impl Fn(&Exec) -> Ended + Send + Sync + 'static) {
+        self.cluster().executor = Some(Executor::new(run));
     }
 
     pub fn set_auto_create_namespaces(&self, on: bool) {

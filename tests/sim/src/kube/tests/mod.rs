@@ -5,6 +5,7 @@ mod create;
 mod custom;
 mod delete;
 mod discovery;
+mod exec;
 mod list;
 mod manifests;
 mod openapi;
