@@ -1,8 +1,8 @@
 //! A newcomer's path: the commands of `docs/installation.md`, typed as they stand there, with the real `kubectl` against
 //! the simulated API server and a played node on which the built executable runs as the manifests say.
 //!
-//! `kubectl exec` is the one exception: the simulated API server has no such connection, so the command behind `--` is run
-//! in the container by the played kubelet.
+//! `kubectl exec` before 1.29 speaks only SPDY, which the simulated API server does not: there, and only there, a script in
+//! its place runs the command behind `--` in the container.
 
 mod cluster;
 mod container;
@@ -88,14 +88,18 @@ impl<'a> Newcomer<'a> {
             fs::create_dir(scene.path(directory)).unwrap();
         }
         run(Command::new("cp").arg("-r").arg(installed("")).arg(scene.path("checkout/install"))).unwrap();
-        newcomer.play_exec();
+        let files = scene.path("");
+        cluster.set_executor(move |exec| kubelet::execute(&files, exec));
+        if kubectl_minor() < 29 {
+            newcomer.stand_in_for_old_exec();
+        }
         newcomer
     }
 
     /// A `kubectl` that is the real one, but for `exec`.
-    fn play_exec(&self) {
+    fn stand_in_for_old_exec(&self) {
         let real = run(Command::new("sh").args(["-c", "command -v kubectl"])).unwrap();
-        let pid = self.scene.path("pid-podeip-agent");
+        let pid = self.scene.path(&kubelet::pid_file("podeip", "agent"));
         let script = format!(
             r#"#!/bin/sh
 case " $* " in
@@ -125,6 +129,8 @@ exec {} "$@"
             .env("HOME", self.scene.path("home"))
             .env("TMPDIR", self.scene.path("home"))
             .env("KUBECONFIG", self.scene.path("kubeconfig"))
+            // 1.29 and 1.30 can, but do not of their own accord.
+            .env("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", "true")
             .stdin(Stdio::null())
             .output()
             .unwrap()

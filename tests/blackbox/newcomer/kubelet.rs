@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use podeip_sim::kube::{Ended, Exec};
 use serde_json::{Value, json};
 
 use super::cluster::{self, SYSTEM, name, namespace, uid};
@@ -171,6 +173,7 @@ impl<'a> Kubelet<'a> {
                 continue;
             }
             let started = self.run_of(pod, container, known).start(self.node);
+            self.note(pod, container, &started);
             match known.running.get_mut(at) {
                 None => known.running.push(started),
                 Some(ended) => *ended = started,
@@ -178,12 +181,14 @@ impl<'a> Kubelet<'a> {
         }
         let ready: Vec<bool> = containers.iter().map(probe).collect();
         self.show("pods", pod, &running_status(pod, &ready, "127.0.0.1"));
-        // Where `kubectl exec` is played, it finds the container here.
-        let pids: Vec<String> = known.running.iter().map(|running| running.pid().to_string()).collect();
-        for (container, pid) in containers.iter().zip(pids) {
-            let file = format!("pid-{}-{}", owner_name(pod), container["name"].as_str().unwrap());
-            self.scene.write(&file, &pid);
-        }
+    }
+
+    /// Where commands for this container find it.
+    fn note(&self, pod: &Value, container: &Value, running: &Running) {
+        let file = self.scene.path(&pid_file(owner_name(pod), container["name"].as_str().unwrap()));
+        let new = file.with_extension("new");
+        fs::write(&new, running.pid().to_string()).unwrap();
+        fs::rename(new, file).unwrap();
     }
 
     fn run_of<'c>(&self, pod: &Value, container: &'c Value, known: &Pod) -> Run<'c> {
@@ -257,6 +262,21 @@ impl<'a> Kubelet<'a> {
             sandbox::call(self, "DEL", sandbox);
         }
     }
+}
+
+/// The process of a container of a DaemonSet, in the test's directory.
+pub fn pid_file(set: &str, container: &str) -> String {
+    format!("pid-{set}-{container}")
+}
+
+/// Runs a command in a container: what the runtime does for `kubectl exec`.
+pub fn execute(files: &Path, exec: &Exec) -> Ended {
+    let (set, _) = exec.pod.rsplit_once('-').unwrap();
+    let pid = fs::read_to_string(files.join(pid_file(set, &exec.container))).unwrap();
+    let mut command = Command::new("nsenter");
+    command.args(["--target", &pid, "--mount", "--root", "--wd", "--"]).args(&exec.command).stdin(Stdio::null());
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    Ended { code: status.code().unwrap_or(-1), stdout, stderr }
 }
 
 /// Where the node's host paths are.

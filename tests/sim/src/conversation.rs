@@ -10,7 +10,8 @@ use hyper_util::rt::TokioIo;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 
 use crate::exchange::{Conversation, Reply};
 use crate::outgoing::Outgoing;
@@ -38,7 +39,8 @@ async fn speak(conversation: Conversation, upgrade: OnUpgrade) -> Result<(), Box
     for message in conversation.messages {
         socket.send(Message::binary(message)).await?;
     }
-    socket.close(None).await?;
+    // Without a code clients take it for a connection that broke.
+    socket.close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() })).await?;
     // Until the client has closed its side too.
     while let Some(message) = socket.next().await {
         message?;
