@@ -28,7 +28,9 @@ use cluster::SYSTEM;
 use document::{Block, Document};
 use kubelet::Kubelet;
 
-const NEEDS: [&str; 4] = ["kubectl", "bash", "/usr/bin/setpriv", "/usr/bin/env"];
+const NEEDS: [&str; 5] = ["kubectl", "bash", "timeout", "/usr/bin/setpriv", "/usr/bin/env"];
+/// Seconds for one command. `kubectl rollout status` would wait for ever.
+const PATIENCE: &str = "20";
 const FIRST_POD: &str = "## First pod in nine commands";
 const TAKING_OFF: &str = "## Taking it off for good";
 const TERWAYS_LIST: &str = "10-terway.conflist";
@@ -74,6 +76,7 @@ impl<'a> Newcomer<'a> {
         let cluster = &scene.world.cluster;
         cluster.set_auto_create_namespaces(false);
         cluster.set_podeip_installed(false);
+        cluster.let_roles_count();
         // The endpoints are what makes it this world; the nodes' RAM role and instance metadata say the rest.
         let mut settings = scene.world.eni_conf();
         settings.as_object_mut().unwrap().retain(|key, _| ["version", "endpoints"].contains(&key.as_str()));
@@ -121,8 +124,8 @@ exec {} "$@"
     #[track_caller]
     fn types(&self, command: &str) -> String {
         let path = format!("{}:{}", self.scene.path("path").display(), std::env::var("PATH").unwrap());
-        let answer: Answer = Command::new("bash")
-            .args(["-euc", command])
+        let answer: Answer = Command::new("timeout")
+            .args([PATIENCE, "bash", "-euc", command])
             .current_dir(self.scene.path("checkout"))
             .env_clear()
             .env("PATH", path)

@@ -30,6 +30,13 @@ impl ResourceAim {
     }
 }
 
+impl ResourceAim {
+    /// A question that everybody may ask about himself.
+    pub fn is_review(&self) -> bool {
+        self.group == "authorization.k8s.io" && self.verb == "create"
+    }
+}
+
 impl Aim {
     pub fn of(request: &Request) -> Self {
         let parts: Vec<&str> = request.path.split('/').filter(|part| !part.is_empty()).collect();

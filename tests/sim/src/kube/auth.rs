@@ -35,7 +35,7 @@ fn covers(list: &[String], asked: &str) -> bool {
 }
 
 impl PolicyRule {
-    fn permits(&self, aim: &ResourceAim) -> bool {
+    pub fn permits(&self, aim: &ResourceAim) -> bool {
         let any_of_sub = format!("*/{}", aim.subresource);
         covers(&self.verbs, aim.verb)
             && covers(&self.api_groups, &aim.group)
@@ -54,6 +54,27 @@ struct Issued {
     expires: Timestamp,
 }
 
+/// Who is behind a request.
+#[derive(Clone, Debug)]
+pub struct User {
+    pub name: String,
+    /// It came with a token that this server issued. The configured credentials are an administrator's too, whatever
+    /// their name.
+    pub is_service_account: bool,
+}
+
+impl User {
+    pub fn forbidden(&self, aim: &ResourceAim) -> ApiError {
+        let place = match aim.namespace.as_str() {
+            "" => "at the cluster scope".to_owned(),
+            namespace => format!("in the namespace \"{namespace}\""),
+        };
+        let (user, verb, resource, group) = (&self.name, aim.verb, aim.resource(), &aim.group);
+        let why = format!("User \"{user}\" cannot {verb} resource \"{resource}\" in API group \"{group}\" {place}");
+        ApiError::forbidden_by_name(group, &aim.plural, &aim.name, why)
+    }
+}
+
 /// The server's doors.
 #[derive(Debug, Default)]
 pub struct Access {
@@ -61,6 +82,8 @@ pub struct Access {
     pub accept_certificate: bool,
     /// Whom the configured token and a client certificate stand for.
     pub user: String,
+    /// Service accounts may do only what roles and bindings of the cluster permit.
+    pub roles_count: bool,
     issued: Vec<Issued>,
     denied: Vec<(String, String)>,
     permitted: Option<Vec<PolicyRule>>,
@@ -68,22 +91,24 @@ pub struct Access {
 
 impl Access {
     /// The user behind a request. Without any configured credentials everybody is the user.
-    pub fn authenticate(&self, request: &Request, now: Timestamp) -> Result<String, ApiError> {
+    pub fn authenticate(&self, request: &Request, now: Timestamp) -> Result<User, ApiError> {
+        let configured = || User { name: self.user.clone(), is_service_account: false };
         if self.token.is_none() && !self.accept_certificate {
-            return Ok(self.user.clone());
+            return Ok(configured());
         }
         if self.accept_certificate && request.header(CERTIFICATE_HEADER.0) == Some(CERTIFICATE_HEADER.1) {
-            return Ok(self.user.clone());
+            return Ok(configured());
         }
         let presented = request.header("authorization").and_then(|header| header.strip_prefix("Bearer "));
         let presented = presented.map(str::trim).ok_or_else(ApiError::unauthorized)?;
         if self.token.as_deref() == Some(presented) {
-            return Ok(self.user.clone());
+            return Ok(configured());
         }
         let own = |issued: &&Issued| {
             issued.token == presented && issued.expires > now && issued.claims["aud"] == json!([OWN_AUDIENCE])
         };
-        self.issued.iter().find(own).map(|issued| issued.user.clone()).ok_or_else(ApiError::unauthorized)
+        let found = self.issued.iter().find(own).ok_or_else(ApiError::unauthorized)?;
+        Ok(User { name: found.user.clone(), is_service_account: true })
     }
 
     pub fn deny(&mut self, verb: &str, resource: &str) {
@@ -107,26 +132,17 @@ impl Access {
             (verb == "*" || verb == aim.verb) && (denied == "*" || *denied == resource)
         };
         // Every authenticated user may ask about itself.
-        let about_itself = aim.group == "authorization.k8s.io" && aim.verb == "create";
+        let about_itself = aim.is_review();
         let permitted = self.permitted.as_ref().is_none_or(|rules| rules.iter().any(|rule| rule.permits(aim)));
         !self.denied.iter().any(fits) && (permitted || about_itself)
     }
 
-    pub fn authorize(&self, user: &str, aim: &ResourceAim) -> Result<(), ApiError> {
-        if self.permits(aim) {
-            return Ok(());
-        }
-        let place = match aim.namespace.as_str() {
-            "" => "at the cluster scope".to_owned(),
-            namespace => format!("in the namespace \"{namespace}\""),
-        };
-        let (verb, resource, group) = (aim.verb, aim.resource(), &aim.group);
-        let why = format!("User \"{user}\" cannot {verb} resource \"{resource}\" in API group \"{group}\" {place}");
-        Err(ApiError::forbidden_by_name(group, &aim.plural, &aim.name, why))
+    pub fn authorize(&self, user: &User, aim: &ResourceAim) -> Result<(), ApiError> {
+        if self.permits(aim) { Ok(()) } else { Err(user.forbidden(aim)) }
     }
 
-    /// Answers a SelfSubjectAccessReview.
-    pub fn review(&self, review: &mut Value) {
+    /// Answers a SelfSubjectAccessReview of a user to whom this is granted.
+    pub fn review(&self, review: &mut Value, is_granted: impl Fn(&ResourceAim) -> bool) {
         let asked = review.pointer("/spec/resourceAttributes").cloned().unwrap_or_default();
         let part = |key: &str| text(&asked, &format!("/{key}")).to_owned();
         let aim = ResourceAim {
@@ -138,7 +154,7 @@ impl Access {
             name: part("name"),
             subresource: part("subresource"),
         };
-        let allowed = self.permits(&aim);
+        let allowed = self.permits(&aim) && is_granted(&aim);
         review["status"] = if allowed { json!({ "allowed": true }) } else { json!({ "allowed": false, "reason": "" }) };
     }
 

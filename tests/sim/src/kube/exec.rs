@@ -92,7 +92,7 @@ impl Cluster {
 
     fn admit_aimed(&self, request: &Request, aim: &ResourceAim) -> Result<Admitted, ApiError> {
         let user = self.access.authenticate(request, self.clock.now())?;
-        self.access.authorize(&user, aim)?;
+        self.authorize(&user, aim)?;
         let resource = self.resource_of(aim)?;
         let pod = self.get(Place { resource: &resource, namespace: &aim.namespace, name: &aim.name })?;
         let container = container_of(pod, request.parameter("container"))?;

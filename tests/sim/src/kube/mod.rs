@@ -19,6 +19,7 @@ mod data;
 mod delete;
 mod discovery;
 mod exec;
+mod grants;
 mod list;
 mod metadata;
 mod names;
@@ -55,6 +56,7 @@ pub use status::ApiError;
 pub use world::{Owner, PodSpec};
 
 use aim::{Aim, ResourceAim};
+use auth::User;
 use cluster::{Cluster, Origin, Place};
 use create::UnknownFields;
 use delete::DeleteOptions;
@@ -162,13 +164,13 @@ impl Cluster {
     fn answer(&mut self, request: &Request) -> Result<Reply, ApiError> {
         let user = self.access.authenticate(request, self.clock.now())?;
         let Aim::Resource(aim) = Aim::of(request) else { return self.discover(request) };
-        self.access.authorize(&user, &aim)?;
+        self.authorize(&user, &aim)?;
         let resource = self.resource_of(&aim)?;
         if request.parameter("dryRun").is_some() {
             return Err(ApiError::bad_request("podeip-sim does not simulate dryRun"));
         }
         match aim.subresource.as_str() {
-            "" if resource.is_review() => self.answer_review(request, &resource, &aim),
+            "" if resource.is_review() => self.answer_review(request, &resource, &aim, &user),
             "" => self.answer_resource(request, &resource, &aim),
             "status" if resource.has_status() && aim.verb != "delete" && aim.verb != "create" => {
                 self.answer_object(request, &resource, &aim, true)
@@ -256,13 +258,19 @@ impl Cluster {
         Ok(Reply::json(if edited.created { 201 } else { 200 }, &rendering.object(edited.object)))
     }
 
-    fn answer_review(&self, request: &Request, resource: &Resource, aim: &ResourceAim) -> Result<Reply, ApiError> {
+    fn answer_review(
+        &self,
+        request: &Request,
+        resource: &Resource,
+        aim: &ResourceAim,
+        user: &User,
+    ) -> Result<Reply, ApiError> {
         if aim.verb != "create" {
             return Err(ApiError::method_not_allowed());
         }
         check_body_type(request)?;
         let mut review = create::decode(resource, &request.body)?;
-        self.access.review(&mut review);
+        self.review(user, &mut review);
         Ok(Reply::json(201, &review))
     }
 

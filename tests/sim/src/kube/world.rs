@@ -276,6 +276,12 @@ impl KubeApi {
         self.cluster().access.permit_only(rules);
     }
 
+    /// From now on a service account with a token of its own may do only what the cluster's roles and bindings permit. The
+    /// configured credentials stay an administrator's.
+    pub fn let_roles_count(&self) {
+        self.cluster().access.roles_count = true;
+    }
+
     /// Takes back [`KubeApi::deny`] and [`KubeApi::permit_only`].
     pub fn allow_all(&self) {
         self.cluster().access.allow_all();

@@ -151,3 +151,52 @@ fn service_accounts_get_tokens() {
     let missing = "/api/v1/namespaces/kube-system/serviceaccounts/none/token";
     refused(call(&api, "POST", missing, &json!({})), 404, "NotFound", "serviceaccounts \"none\" not found");
 }
+
+#[test]
+fn roles_and_bindings_decide_for_service_accounts() {
+    let api = api_with(|options| options.token = Some("admin".into()));
+    let as_admin = |method: &str, target: &str, body: &Value| {
+        let request = with_header(request(method, target, body), "authorization", "Bearer admin");
+        let (code, answer) = read(api.answer(&request));
+        assert!((200..300).contains(&code), "{method} {target}: {answer}");
+        answer
+    };
+    let token = as_admin("POST", "/api/v1/namespaces/default/serviceaccounts/default/token", &json!({ "spec": {} }));
+    let token = token["status"]["token"].as_str().unwrap();
+    let may = |target: &str| with_token(&api, target, token).0 == 200;
+    assert!(may(PODS), "roles do not count unless told to");
+    api.let_roles_count();
+    let message = "pods is forbidden: User \"system:serviceaccount:default:default\" cannot list resource \"pods\" in API \
+         group \"\" in the namespace \"default\"";
+    refused(with_token(&api, PODS, token), 403, "Forbidden", message);
+    as_admin("GET", PODS, &Value::Null);
+
+    let rbac = "/apis/rbac.authorization.k8s.io/v1";
+    let rules = json!([{ "apiGroups": [""], "resources": ["pods"], "verbs": ["list"] }]);
+    let role = json!({ "metadata": { "name": "reader" }, "rules": rules });
+    let binding = |kind: &str, namespace: &str| {
+        json!({ "metadata": { "name": "reader" }, "roleRef": { "kind": kind, "name": "reader" },
+            "subjects": [{ "kind": "ServiceAccount", "name": "default", "namespace": namespace }] })
+    };
+    let bindings = format!("{rbac}/namespaces/default/rolebindings");
+    as_admin("POST", &bindings, &binding("ClusterRole", "default"));
+    assert!(!may(PODS), "there is no such role");
+    as_admin("POST", &format!("{rbac}/clusterroles"), &role);
+    let (elsewhere, everywhere) = ("/api/v1/namespaces/kube-system/pods", "/api/v1/pods");
+    assert!(may(PODS) && !may(elsewhere) && !may(everywhere) && !may(CONFIGMAPS));
+    as_admin("POST", &format!("{rbac}/clusterrolebindings"), &binding("ClusterRole", "kube-system"));
+    assert!(!may(everywhere), "it is another's");
+    as_admin("DELETE", &format!("{rbac}/clusterrolebindings/reader"), &Value::Null);
+    as_admin("POST", &format!("{rbac}/clusterrolebindings"), &binding("ClusterRole", "default"));
+    assert!(may(elsewhere) && may(everywhere));
+
+    let review = json!({ "spec": { "resourceAttributes": { "verb": "list", "resource": "pods" } } });
+    let review = |resource: &str| {
+        let mut asked = review.clone();
+        asked["spec"]["resourceAttributes"]["resource"] = resource.into();
+        let target = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+        let request = with_header(request("POST", target, &asked), "authorization", &format!("Bearer {token}"));
+        read(api.answer(&request)).1["status"]["allowed"].clone()
+    };
+    assert_eq!((review("pods"), review("secrets")), (json!(true), json!(false)));
+}
