@@ -271,11 +271,22 @@ fn takes_off(newcomer: &Newcomer, change: impl FnOnce(&mut Vec<String>, &[Block]
     await_true("no pod of ours is left", || kubelet::system_pods(newcomer.scene).is_empty());
 }
 
+/// Whether the agent that runs now has been through all pods of its node.
+fn made_a_round() -> bool {
+    let metrics = kubelet::fetch("127.0.0.1", 9110, "/metrics").unwrap_or_default();
+    metrics.lines().any(|line| line.starts_with("podeip_rounds_total") && !line.ends_with(" 0"))
+}
+
 #[test]
 fn taken_off_for_good_it_leaves_the_eips_of_running_pods() {
     with_newcomer(|newcomer| {
-        takes_off(newcomer, |_, _| {});
         let scene = newcomer.scene;
+        takes_off(newcomer, |_, _| {
+            // An agent that comes later knows from its mounts that the pod's sandbox stands, and leaves it alone.
+            newcomer.types("kubectl -n kube-system delete pod -l app.kubernetes.io/name=podeip");
+            await_true("the next agent has looked at the node", made_a_round);
+            scene.assert_served(&newcomer.hello());
+        });
         let kept = scene.assert_served(&newcomer.hello());
         // The pod is not ended by a plugin that is gone, and nobody releases its EIP.
         newcomer.types("kubectl delete pod hello");

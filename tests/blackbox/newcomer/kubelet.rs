@@ -293,15 +293,17 @@ fn owner_name(pod: &Value) -> &str {
 fn probe(container: &Value) -> bool {
     let Some(asked) = container.pointer("/readinessProbe/httpGet") else { return true };
     let [host, path] = ["host", "path"].map(|key| asked[key].as_str().unwrap());
-    let ask = || {
-        let mut stream = TcpStream::connect((host, u16::try_from(asked["port"].as_u64()?).ok()?)).ok()?;
-        stream.set_read_timeout(Some(PROBE_TIME)).ok()?;
-        stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        Some(answer)
-    };
-    ask().is_some_and(|answer| answer.split(' ').nth(1) == Some("200"))
+    fetch(host, asked["port"].as_u64().unwrap(), path).is_some_and(|answer| answer.split(' ').nth(1) == Some("200"))
+}
+
+/// What somebody on the node is answered, head and all.
+pub fn fetch(host: &str, port: u64, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect((host, u16::try_from(port).ok()?)).ok()?;
+    stream.set_read_timeout(Some(PROBE_TIME)).ok()?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
 }
 
 fn is_ready(pod: &Value) -> bool {

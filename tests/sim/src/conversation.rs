@@ -47,3 +47,36 @@ async fn speak(conversation: Conversation, upgrade: OnUpgrade) -> Result<(), Box
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use tokio_tungstenite::tungstenite::client;
+    use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+    use super::*;
+    use crate::cloud::defaults;
+    use crate::kube::{Ended, PodSpec};
+    use crate::world::{Options, World};
+
+    #[test]
+    fn a_client_hears_all_and_a_regular_end() {
+        let world = World::start(Options { kube_plain_http: true, ..Options::default() }).unwrap();
+        world.cluster.create_pod(&PodSpec { phase: "Running".into(), ..PodSpec::new("default", "web-0") });
+        world.cluster.set_executor(|_| Ended { stdout: vec![b'x'; 100_000], ..Ended::default() });
+        let server = world.kube_url.strip_prefix("http://").unwrap();
+        let target = format!("ws://{server}/api/v1/namespaces/default/pods/web-0/exec?command=cat&stdout=true");
+        let mut request = target.into_client_request().unwrap();
+        let headers = request.headers_mut();
+        headers.insert("authorization", format!("Bearer {}", defaults::KUBE_TOKEN).parse().unwrap());
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("v5.channel.k8s.io"));
+
+        let (mut socket, response) = client(request, TcpStream::connect(server).unwrap()).unwrap();
+        assert_eq!(response.headers()[SEC_WEBSOCKET_PROTOCOL], "v5.channel.k8s.io");
+        let said: Vec<Message> = (0..3).map(|_| socket.read().unwrap()).collect();
+        let (out, outcome) = (said[0].clone().into_data(), said[1].clone().into_data());
+        assert_eq!((out[0], out.len(), outcome[0]), (1, 100_001, 3));
+        assert!(matches!(&said[2], Message::Close(Some(frame)) if frame.code == CloseCode::Normal), "{:?}", said[2]);
+    }
+}
