@@ -46,12 +46,18 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    fn is_met_by(&self, stanza: &str) -> bool {
+    pub(super) fn is_met_by(&self, stanza: &str) -> bool {
         let Ok(keys) = Keys::new(stanza.as_bytes()) else { return false };
         let Reading { stanza, faults } = Reading::of(&keys);
         faults.is_empty()
             && (&stanza.config, &stanza.kubeconfig, &stanza.state_dir)
                 == (&self.config, &self.kubeconfig, &self.state_dir)
+    }
+
+    /// Our stanza in a file of its own. What `like` says of the log is carried over.
+    pub(super) fn stanza_alone(&self, like: &str) -> Result<String, Unfit> {
+        let kept = Keys::new(like.as_bytes()).unwrap_or_default();
+        Ok(format!("{}\n", serde_json::to_string_pretty(&Stanza::new(self, &kept))?))
     }
 }
 
@@ -62,6 +68,15 @@ impl Wanted {
 /// A text that no runtime takes for a list, one without a primary plugin, and one of a version in which
 /// our stanza would keep pods from starting.
 pub fn chained(text: &str, wanted: &Wanted) -> Result<Option<String>, Unfit> {
+    chained_like(text, wanted, None)
+}
+
+/// As [`chained`]. Where the list has no stanza of ours, what `like`, one from elsewhere, says of the log is
+/// carried over.
+///
+/// # Errors
+/// As [`chained`].
+pub fn chained_like(text: &str, wanted: &Wanted, like: Option<&str>) -> Result<Option<String>, Unfit> {
     let list = List::read(text)?;
     let ours: Vec<usize> = list.ours().collect();
     if let [at] = ours[..]
@@ -70,10 +85,19 @@ pub fn chained(text: &str, wanted: &Wanted) -> Result<Option<String>, Unfit> {
     {
         return Ok(None);
     }
-    let kept =
-        ours.first().map_or_else(Keys::default, |at| Keys::new(list.plugins[*at].json.as_bytes()).unwrap_or_default());
+    let like = ours.first().map(|at| list.plugins[*at].json).or(like).unwrap_or("{}");
+    let kept = Keys::new(like.as_bytes()).unwrap_or_default();
     let bare = unchained(text)?.unwrap_or_else(|| text.to_owned());
     Ok(Some(List::read(&bare)?.with(&Stanza::new(wanted, &kept))?))
+}
+
+/// Our first stanza in the list.
+///
+/// # Errors
+/// A text that no runtime takes for a list.
+pub fn inlined(text: &str) -> Result<Option<&str>, Unfit> {
+    let list = List::read_any(text)?;
+    Ok(list.ours().next().map(|at| list.plugins[at].json))
 }
 
 /// The list without our stanza, `None` when there is none: the inverse of [`chained`].

@@ -2,6 +2,7 @@
 
 pub mod conflist;
 pub mod dispatch;
+pub mod drop_in;
 pub mod error;
 pub mod request;
 pub mod result;

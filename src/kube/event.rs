@@ -33,9 +33,29 @@ pub struct ObjectRef {
     /// Such as `v1` or `alibabacloud.com/v1beta1`.
     pub api_version: String,
     pub kind: String,
+    /// Empty for what is in none.
     pub namespace: String,
     pub name: String,
     pub uid: String,
+}
+
+impl ObjectRef {
+    /// Where events about it are kept; those about what is in no namespace are in the default one.
+    fn namespace_of_events(&self) -> &str {
+        if self.namespace.is_empty() { "default" } else { &self.namespace }
+    }
+
+    /// A node, as its kubelet's events name it: by its name in place of the UID, which is where `kubectl
+    /// describe node` looks.
+    pub fn node(name: &str) -> Self {
+        Self {
+            api_version: "v1".into(),
+            kind: "Node".into(),
+            namespace: String::new(),
+            name: name.into(),
+            uid: name.into(),
+        }
+    }
 }
 
 /// Something worth telling the pod's owner.
@@ -125,7 +145,7 @@ impl Kube {
     pub fn record_event(&self, regarding: &ObjectRef, event: &Event, deadline: Deadline) -> Result<(), KubeError> {
         let name = event_name(regarding, event);
         let body = event_object(regarding, event, &name, self.now());
-        let operation = |verb| Operation::on(verb, Resource::Events, &regarding.namespace, &name);
+        let operation = |verb| Operation::on(verb, Resource::Events, regarding.namespace_of_events(), &name);
         let creation = Request::write(operation(Verb::Create), Format::Json, body);
         let mut tries = 0;
         loop {
@@ -187,7 +207,7 @@ fn event_object(regarding: &ObjectRef, event: &Event, name: &str, now: Timestamp
     json!({
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"namespace": regarding.namespace, "name": name},
+        "metadata": {"namespace": regarding.namespace_of_events(), "name": name},
         "involvedObject": {
             "apiVersion": regarding.api_version,
             "kind": regarding.kind,

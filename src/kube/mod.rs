@@ -13,6 +13,7 @@ mod error;
 mod event;
 mod kubeconfig;
 mod lease;
+mod node;
 mod pace;
 mod pod;
 mod podeip;

@@ -46,6 +46,7 @@ impl fmt::Display for Verb {
 pub enum Resource {
     Pods,
     PodStatus,
+    Nodes,
     Events,
     PodEips,
     PodEipStatus,
@@ -63,6 +64,7 @@ impl Resource {
         match self {
             Resource::Pods
             | Resource::PodStatus
+            | Resource::Nodes
             | Resource::Events
             | Resource::ServiceAccountTokens
             | Resource::ConfigMaps => "",
@@ -94,6 +96,7 @@ impl fmt::Display for Resource {
         f.write_str(match self {
             Resource::Pods => "pods",
             Resource::PodStatus => "pods/status",
+            Resource::Nodes => "nodes",
             Resource::Events => "events",
             Resource::PodEips => "podeips",
             Resource::PodEipStatus => "podeips/status",

@@ -8,6 +8,7 @@ use anyhow::Context;
 use serde_json::Value;
 
 use super::cli::PathOptions;
+use crate::cni::drop_in;
 use crate::cni::error::CniError;
 use crate::cni::stanza::{Keys, PLUGIN_TYPE, POD_ANNOTATIONS, Reading, Stanza, unknown_keys};
 use crate::eip::node::Paths;
@@ -183,9 +184,10 @@ fn stanza_of(
     if let Some(ours) = inlined.and_then(|plugins| plugins.iter().find(|plugin| is_ours(plugin))) {
         return Ok(Some((list_path, ours.clone())));
     }
-    let name = list.get("name").and_then(Value::as_str).filter(|name| !name.is_empty() && !name.contains('/'));
-    let inlined_only = list.get("loadOnlyInlinedPlugins").and_then(Value::as_bool).unwrap_or(false);
-    let Some(name) = name.filter(|_| !inlined_only) else { return Ok(None) };
+    let list_text = list.to_string();
+    let Some(name) = Keys::new(list_text.as_bytes()).ok().and_then(|keys| drop_in::folder(&keys)) else {
+        return Ok(None);
+    };
     let dropped_in = files_in(&directory.join(name), &["conf"])?.into_iter();
     Ok(dropped_in
         .filter_map(|path| Some((read_json(&path, complain)?, path)))
@@ -198,6 +200,19 @@ fn is_ours(plugin: &Value) -> bool {
 
 /// In the order in which runtimes read them; none when there is no such directory.
 pub(super) fn files_in(directory: &Path, extensions: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = entries_of(directory)?;
+    files.retain(|path| path.extension().is_some_and(|found| extensions.iter().any(|one| found == *one)));
+    Ok(files)
+}
+
+/// The directories in one that may not be there.
+pub(super) fn folders_in(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut folders = entries_of(directory)?;
+    folders.retain(|path| path.is_dir());
+    Ok(folders)
+}
+
+fn entries_of(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -211,7 +226,6 @@ pub(super) fn files_in(directory: &Path, extensions: &[&str]) -> anyhow::Result<
         }
     };
     let mut files: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
-    files.retain(|path| path.extension().is_some_and(|found| extensions.iter().any(|one| found == *one)));
     files.sort();
     Ok(files)
 }

@@ -11,7 +11,7 @@ use clap::Args;
 use super::cli::PathOptions;
 use super::install::conf_dir::ConfDir;
 use super::install::kept::Kept;
-use super::install::options::NodeOptions;
+use super::install::options::{NodeOptions, StanzaIn};
 use super::install::{self, TERWAY_CONFLIST, executable, kubeconfig};
 use super::paths;
 use super::print::{or_dash, print, say};
@@ -84,7 +84,7 @@ fn take_off(options: &UninstallOptions) -> anyhow::Result<()> {
     if !(options.release || options.keep) {
         refuse_undecided(&store)?;
     }
-    let conf_dir = ConfDir::new(&options.paths.conf_dir, &paths);
+    let conf_dir = ConfDir::new(&options.paths.conf_dir, &paths, StanzaIn::List);
     for what in conf_dir.take_out()? {
         print(&what)?;
     }

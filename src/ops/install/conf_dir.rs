@@ -6,14 +6,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
+use tempfile::NamedTempFile;
 
 use super::super::{cilium, paths};
 use super::TERWAY_CONFLIST;
 use super::kept::{Kept, Repair};
 use super::likeness::Likeness;
+use super::options::StanzaIn;
+use super::runtime::Runtime;
 use crate::cni::conflist::{self, Unfit, Wanted};
 use crate::durable;
 use crate::eip::node::Paths;
+use drop_in::Place;
+
+mod drop_in;
 
 /// A list that podeip made of a lone `.conf` or `.json` is named after it with this in place of the ending.
 /// A hyphen sorts before a point, so that runtimes take the list, and the primary's file stays untouched.
@@ -26,19 +32,21 @@ const ATTEMPTS: usize = 5;
 pub struct ConfDir {
     directory: PathBuf,
     wanted: Wanted,
+    stanza_in: StanzaIn,
+    runtime: Runtime,
 }
 
 impl ConfDir {
-    pub fn new(directory: &Path, paths: &Paths) -> Self {
+    pub fn new(directory: &Path, paths: &Paths, stanza_in: StanzaIn) -> Self {
         let wanted = Wanted {
             config: paths.settings.clone(),
             kubeconfig: paths.kubeconfig.clone(),
             state_dir: paths.state_directory.clone(),
         };
-        Self { directory: directory.to_owned(), wanted }
+        Self { directory: directory.to_owned(), wanted, stanza_in, runtime: Runtime::new(&paths.kubeconfig) }
     }
 
-    /// Takes our stanza out of every list and removes the lists that we made; says what was done.
+    /// Takes our stanza out of every list and folder and removes the lists that we made; says what was done.
     ///
     /// # Errors
     /// A file that cannot be read or written, and one in which nothing but podeip is.
@@ -53,7 +61,12 @@ impl ConfDir {
                 done.push(format!("podeip taken out of {}", path.display()));
             }
         }
+        done.extend(self.remove_drop_ins(None)?);
         durable::sweep_leftovers(&self.directory);
+        if self.directory.is_dir() {
+            // One that was killed may have removed a file from a folder, and not told the runtime.
+            self.wake_runtime()?;
+        }
         Ok(done)
     }
 
@@ -77,10 +90,29 @@ impl ConfDir {
         Ok(conflist::chained(&text, &self.wanted).map_err(|unfit| unusable(&path, &unfit))?.unwrap_or(text))
     }
 
+    /// Puts our stanza where it is to be, and only then takes it away from where it is not.
+    fn settle(&self, primary: &Path) -> anyhow::Result<Vec<String>> {
+        let (text, _) = read(primary)?;
+        let place = self.place(primary, &text);
+        let mut done = match &place {
+            Place::DropIn(file) => self.drop_in(primary, file)?,
+            Place::List | Place::Both(_) => self.chain_in(primary)?.into_iter().collect(),
+        };
+        let stays = match &place {
+            Place::DropIn(file) | Place::Both(file) => Some(file.as_path()),
+            Place::List => None,
+        };
+        done.extend(self.remove_drop_ins(stays)?);
+        Ok(done)
+    }
+
     /// Puts the primary's own file right, or the list that we make of it.
     fn chain_in(&self, primary: &Path) -> anyhow::Result<Option<String>> {
         if primary.extension() == Some(OsStr::new("conflist")) {
-            let chained = |text: &str| conflist::chained(text, &self.wanted);
+            let chained = |text: &str| {
+                let elsewhere = self.drop_in_beside(primary, text).and_then(|file| drop_in::ours(&file));
+                conflist::chained_like(text, &self.wanted, elsewhere.as_deref())
+            };
             let written = self.edit(primary, chained)?;
             let terway = primary.file_name() == Some(OsStr::new(TERWAY_CONFLIST));
             let lasting = "; Terway writes it anew at each start, so put it into the key 10-terway.conflist of the \
@@ -126,6 +158,18 @@ impl ConfDir {
         stale.map(|path| remove(&path).map(|()| format!("{} removed", path.display()))).collect()
     }
 
+    /// What a runtime would take if podeip had made nothing.
+    fn primary(&self) -> anyhow::Result<Option<PathBuf>> {
+        Ok(self.files()?.into_iter().find(|path| !is_derived(path)))
+    }
+
+    /// The folder beside the primary's list.
+    fn folder(&self) -> Option<PathBuf> {
+        let primary = self.primary().ok()??;
+        let file = self.drop_in_beside(&primary, &fs::read_to_string(&primary).ok()?)?;
+        file.parent().map(Path::to_owned)
+    }
+
     /// What a runtime may take, in its order.
     fn files(&self) -> anyhow::Result<Vec<PathBuf>> {
         paths::files_in(&self.directory, &paths::RUNTIMES_EXTENSIONS)
@@ -134,17 +178,20 @@ impl ConfDir {
 
 impl Kept for ConfDir {
     fn watched(&self) -> Vec<PathBuf> {
-        vec![self.directory.clone()]
+        let mut watched = vec![self.directory.clone()];
+        // A folder that is not there yet makes itself heard when it comes.
+        watched.extend(self.folder().filter(|_| self.stanza_in != StanzaIn::List));
+        watched
     }
 
     /// Never makes a configuration where the primary has none: the node would be ready, and its pods without
     /// an address.
     fn put_right(&self) -> anyhow::Result<Repair> {
         durable::sweep_leftovers(&self.directory);
-        let primary = self.files()?.into_iter().find(|path| !is_derived(path));
+        let primary = self.primary()?;
         let mut done = Vec::new();
         if let Some(primary) = &primary {
-            done.extend(self.chain_in(primary)?);
+            done.extend(self.settle(primary)?);
         }
         done.extend(self.remove_stale(primary.as_deref())?);
         Ok(match primary {
@@ -186,16 +233,24 @@ fn unusable(path: &Path, unfit: &Unfit) -> anyhow::Error {
 /// Gives `path` this content and else the looks of `like`, if `still` holds at the last moment.
 fn replace(path: &Path, content: &str, like: &Likeness, still: impl Fn() -> bool) -> anyhow::Result<bool> {
     let written = || {
-        let file = durable::write_beside(path, content.as_bytes(), like.mode())?;
-        like.give(file.as_file(), path);
+        let file = write_like(path, content, like)?;
         if !still() {
             return Ok(false);
         }
         durable::put(file.into_temp_path(), path).map(|()| true)
     };
-    written().with_context(|| {
-        format!("cannot write {}; its directory must be writable and its file system not full", path.display())
-    })
+    written().with_context(|| not_written(path))
+}
+
+/// A temporary file beside `path` with the looks of `like`.
+fn write_like(path: &Path, content: &str, like: &Likeness) -> io::Result<NamedTempFile> {
+    let file = durable::write_beside(path, content.as_bytes(), like.mode())?;
+    like.give(file.as_file(), path);
+    Ok(file)
+}
+
+fn not_written(path: &Path) -> String {
+    format!("cannot write {}; its directory must be writable and its file system not full", path.display())
 }
 
 fn remove(path: &Path) -> anyhow::Result<()> {

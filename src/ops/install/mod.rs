@@ -10,6 +10,7 @@ pub mod kubeconfig;
 mod likeness;
 pub mod mounted;
 pub mod options;
+pub mod runtime;
 mod secret_file;
 pub mod settings;
 mod watch;
@@ -24,7 +25,7 @@ use conf_dir::ConfDir;
 use executable::CopiedExecutable;
 use kept::{Kept, Repair};
 use kubeconfig::{RenderedKubeconfig, server_in_cluster};
-use options::{InstallOptions, NodeOptions};
+use options::{InstallOptions, NodeOptions, StanzaIn};
 use settings::RenderedSettings;
 
 use super::cli::PathOptions;
@@ -90,7 +91,8 @@ impl Installation {
             add(KUBECONFIG, Box::new(kubeconfig));
         }
         add("executable", Box::new(CopiedExecutable::in_directory(&options.node.bin_dir)));
-        let stanza = Part { name: "stanza", kept: Box::new(ConfDir::new(&path_options.conf_dir, &paths)) };
+        let conf_dir = ConfDir::new(&path_options.conf_dir, &paths, options.stanza_in);
+        let stanza = Part { name: "stanza", kept: Box::new(conf_dir) };
         Ok(Self { files, stanza, paths, executable: executable::in_directory(&options.node.bin_dir) })
     }
 
@@ -202,6 +204,6 @@ fn warn_of_other_keeper(paths: &Paths) {
 /// A node without that list, and one that cannot carry the stanza.
 pub fn print_terway_conflist(path_options: &PathOptions) -> anyhow::Result<ExitCode> {
     let paths = paths::of_installation(path_options);
-    print(ConfDir::new(&path_options.conf_dir, &paths).terway_value()?.trim_end())?;
+    print(ConfDir::new(&path_options.conf_dir, &paths, StanzaIn::List).terway_value()?.trim_end())?;
     Ok(ExitCode::SUCCESS)
 }

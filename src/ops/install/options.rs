@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 /// What the files of the installation are made from. All other paths are the installation's own: what no
 /// option names is at its default place, whatever a stanza that is there already says.
@@ -16,8 +16,25 @@ pub struct InstallOptions {
     /// The mounted Secret's encrypted add-on token, to be mirrored beside the settings
     #[arg(long, value_name = "FILE")]
     pub addon_token_from: Option<PathBuf>,
+    /// Where in the runtime's network configuration the stanza is to be
+    #[arg(long, value_enum, value_name = "PLACE", default_value_t)]
+    pub stanza_in: StanzaIn,
     #[command(flatten)]
     pub node: NodeOptions,
+}
+
+/// Where the stanza is put.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum StanzaIn {
+    /// drop-in where the API server says that this node's runtime reads it (containerd 2.1, CRI-O 1.33 and
+    /// newer), else list; list for Terway's own list, which has the stanza from its ConfigMap
+    #[default]
+    Auto,
+    /// In the primary plugin's own list, behind its chain
+    List,
+    /// In a file of its own, podeip.conf in the folder of the network's name, which the runtime must read;
+    /// list where no runtime does: beside a lone .conf, or with loadOnlyInlinedPlugins
+    DropIn,
 }
 
 /// What every command needs that works on an installation.

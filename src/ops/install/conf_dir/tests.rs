@@ -26,7 +26,7 @@ fn fixture(files: &[(&str, &str)]) -> Fixture {
         kubeconfig: "/etc/podeip/kubeconfig".into(),
         state_directory: "/var/lib/cni/podeip".into(),
     };
-    let conf_dir = ConfDir::new(root.path(), &paths);
+    let conf_dir = ConfDir::new(root.path(), &paths, StanzaIn::List);
     Fixture { root, conf_dir }
 }
 
