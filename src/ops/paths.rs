@@ -97,6 +97,8 @@ pub struct Ours {
     pub unknown_keys: Vec<String>,
     /// Whether the runtime is asked to pass the pod's annotations.
     pub wants_annotations: bool,
+    /// A file in the folder beside the list that has our stanza, while the list has it too.
+    pub again_in: Option<PathBuf>,
 }
 
 /// What a runtime loads from `directory`.
@@ -111,7 +113,11 @@ pub fn loaded(directory: &Path) -> anyhow::Result<Option<Loaded>> {
         let is_list = file.extension().is_some_and(|found| found == "conflist");
         if is_list && inlined.is_some_and(|plugins| !plugins.is_empty()) {
             let ours = match stanza_of(directory, file.clone(), &content, &mut drop)? {
-                Some((path, stanza)) => Some(ours(path, &stanza, inlined.map_or(&[], Vec::as_slice))?),
+                Some((path, stanza)) => {
+                    let found = ours(path, &stanza, inlined.map_or(&[], Vec::as_slice))?;
+                    let dropped_in = dropped_in(directory, &content, &mut drop)?.map(|(path, _)| path);
+                    Some(Ours { again_in: dropped_in.filter(|path| *path != found.file), ..found })
+                }
                 None => None,
             };
             return Ok(Some(Loaded { file, ours, skipped }));
@@ -149,6 +155,7 @@ fn ours(file: PathBuf, stanza: &Value, inlined: &[Value]) -> anyhow::Result<Ours
         faults: Reading::of(&keys).faults.iter().map(ToString::to_string).collect(),
         unknown_keys: unknown_keys(&keys).into_iter().map(str::to_owned).collect(),
         wants_annotations: stanza["capabilities"][POD_ANNOTATIONS] == true,
+        again_in: None,
     })
 }
 
@@ -184,12 +191,21 @@ fn stanza_of(
     if let Some(ours) = inlined.and_then(|plugins| plugins.iter().find(|plugin| is_ours(plugin))) {
         return Ok(Some((list_path, ours.clone())));
     }
+    dropped_in(directory, list, complain)
+}
+
+/// Our stanza in the folder beside `list`, and the file that it is in.
+fn dropped_in(
+    directory: &Path,
+    list: &Value,
+    complain: &mut impl FnMut(String),
+) -> anyhow::Result<Option<(PathBuf, Value)>> {
     let list_text = list.to_string();
     let Some(name) = Keys::new(list_text.as_bytes()).ok().and_then(|keys| drop_in::folder(&keys)) else {
         return Ok(None);
     };
-    let dropped_in = files_in(&directory.join(name), &["conf"])?.into_iter();
-    Ok(dropped_in
+    let files = files_in(&directory.join(name), &["conf"])?.into_iter();
+    Ok(files
         .filter_map(|path| Some((read_json(&path, complain)?, path)))
         .find_map(|(plugin, path)| is_ours(&plugin).then_some((path, plugin))))
 }

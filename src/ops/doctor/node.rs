@@ -10,8 +10,9 @@ use super::check::{Finding, Verdict};
 use super::subject::Subject;
 use crate::cni::stanza::POD_ANNOTATIONS;
 use crate::eip::compare::phase_text;
-use crate::eip::failure::chain;
+use crate::eip::failure::{Failure, chain};
 use crate::ops::cilium;
+use crate::ops::install::runtime::reads_drop_ins;
 use crate::ops::paths::{Loaded, Ours};
 use crate::ops::print::{age, or_dash};
 use crate::state::format::{Attachment, Phase};
@@ -77,7 +78,7 @@ pub fn conflist(subject: &Subject) -> Finding {
     };
     let lone = cilium::owns(&loaded.file) && !subject.set_aside.is_empty();
     match &loaded.ours {
-        Some(ours) => match chained(ours, loaded) {
+        Some(ours) => match chained(ours, loaded, subject) {
             sound if lone && sound.verdict == Verdict::Pass => Finding::warn(
                 format!("{}; {} and undoes what is put into its own list", sound.reason, renamed(&subject.set_aside)),
                 cilium::REMEDY,
@@ -99,7 +100,7 @@ fn renamed(files: &[PathBuf]) -> String {
     format!("Cilium has set other configurations aside ({})", cilium::named(files))
 }
 
-fn chained(ours: &Ours, loaded: &Loaded) -> Finding {
+fn chained(ours: &Ours, loaded: &Loaded, subject: &Subject) -> Finding {
     if ours.place == 0 {
         return Finding::fail(
             format!("in {} the podeip stanza stands before every other plugin", loaded.file.display()),
@@ -138,7 +139,43 @@ fn chained(ours: &Ours, loaded: &Loaded) -> Finding {
             "remove or correct these files: the runtime takes the next one, until they can be used",
         );
     }
+    if let Some(again) = &ours.again_in {
+        return Finding::warn(
+            format!("the podeip stanza is in {} and in {}", ours.file.display(), again.display()),
+            "it does no harm; `podeip install` leaves one, when the API server tells it whether this node's runtime \
+             reads the second, or when --stanza-in says where it is to be",
+        );
+    }
+    if ours.file != loaded.file {
+        return dropped_in(ours, loaded, subject);
+    }
     Finding::pass(format!("plugin {} of {}", ours.place + 1, loaded.file.display()))
+}
+
+/// A stanza that only some runtimes read.
+fn dropped_in(ours: &Ours, loaded: &Loaded, subject: &Subject) -> Finding {
+    let file = ours.file.display();
+    match runtime(subject) {
+        Ok(Some(version)) if reads_drop_ins(&version) => {
+            Finding::pass(format!("{file}, which {version} appends to {}", loaded.file.display()))
+        }
+        Ok(Some(version)) => Finding::fail(
+            format!("the podeip stanza is in {file} alone, and {version} is not known to read that"),
+            "run `podeip install --stanza-in list`, or take a --stanza-in drop-in out of the DaemonSet's arguments",
+        ),
+        Ok(None) => Finding::warn(
+            format!("whether this node's runtime reads {file} is not known: its node does not tell of a runtime"),
+            "see that NODE_NAME is the node's name in the cluster",
+        ),
+        Err(failure) => Finding::warn(
+            format!("whether this node's runtime reads {file} is not known: {}", chain(&failure)),
+            "see the checks kubeconfig and rbac",
+        ),
+    }
+}
+
+fn runtime(subject: &Subject) -> Result<Option<String>, Failure> {
+    Ok(subject.kube()?.runtime_of_node(&subject.identity()?.node, subject.deadline())?)
 }
 
 pub fn state_file(subject: &Subject) -> Finding {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
+use super::alarm::{self, REMEDY};
 use super::contention::{Contention, WINDOW};
 use super::kept::Repair;
 use super::watch::{Watch, Woken};
@@ -88,10 +89,20 @@ impl<T: Fn(&Look)> Round<T> {
         // Before the look, so that what changes during it wakes the watch.
         self.installation.watched().iter().for_each(|directory| watch.cover(directory));
         for look in self.installation.put_right() {
-            self.tidings.take(&look, Instant::now());
+            if self.tidings.take(&look, Instant::now()) == Rival::New {
+                alarm::tell_node(&self.installation.paths.kubeconfig, look.part);
+            }
             (self.told)(&look);
         }
     }
+}
+
+/// Whether somebody who keeps undoing the repairs is to be told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rival {
+    /// There is none, or it was told not long ago.
+    Nothing,
+    New,
 }
 
 /// What has been said of each part, so that the log says it once.
@@ -102,12 +113,13 @@ struct Tidings {
 }
 
 impl Tidings {
-    fn take(&mut self, look: &Look, now: Instant) {
+    fn take(&mut self, look: &Look, now: Instant) -> Rival {
         let part = look.part;
+        let mut rival = Rival::Nothing;
         let (level, trouble) = match &look.outcome {
             Ok(Repair::Sound) => (log::Level::Info, None),
             Ok(Repair::Done(what)) => {
-                self.repaired(part, what, now);
+                rival = self.repaired(part, what, now);
                 (log::Level::Info, None)
             }
             Ok(Repair::Waiting(what)) => (log::Level::Warn, Some(format!("{part} waits: {what}"))),
@@ -122,21 +134,24 @@ impl Tidings {
                 self.trouble.insert(part, text);
             }
         }
+        rival
     }
 
-    fn repaired(&mut self, part: &'static str, what: &str, now: Instant) {
+    fn repaired(&mut self, part: &'static str, what: &str, now: Instant) -> Rival {
         let contention = self.contentions.entry(part).or_default();
         let too_many = contention.repaired(now);
         if let Some(times) = too_many {
             let seconds = WINDOW.as_secs();
             log::warn!(
                 "{part} was put right {times} times within {seconds} s, because something on this node keeps undoing \
-                 it (last: {what}); find what else writes there (Terway's own list is in the ConfigMap \
-                 kube-system/eni-config, and `podeip install --print-terway-conflist` prints what to put there)"
+                 it (last: {what}); {REMEDY}"
             );
-        } else if !contention.stands(now) {
+            return Rival::New;
+        }
+        if !contention.stands(now) {
             log::info!("{part}: {what}");
         }
+        Rival::Nothing
     }
 
     fn contested(&mut self, now: Instant) -> bool {

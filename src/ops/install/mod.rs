@@ -1,6 +1,7 @@
 //! `podeip install`: the parts of an installation on a node, put right in an order that keeps pods safe.
 
 pub mod addon_token;
+mod alarm;
 pub mod conf_dir;
 mod contention;
 pub mod executable;
