@@ -16,6 +16,7 @@ use podeip_sim::tls::Certificates;
 use podeip_sim::world::Options;
 use serde_json::{Value, json};
 
+use crate::install::site::Site;
 use crate::outages::rrsa::with_rrsa;
 use crate::scene::{Answer, Sandbox, Scene, WITH_EIP, start};
 
@@ -430,6 +431,10 @@ fn the_shipped_role_is_enough_and_no_more_than_that() {
     scene.agent_once();
     scene.assert_nothing_left();
     note(&scene);
+    let site = Site::with_executable();
+    site.scene.world.cluster.permit_only(rules.clone());
+    site.install();
+    note(&site.scene);
     let scene = with_rrsa();
     scene.world.cluster.permit_only(rules);
     let pod = simple(&scene);

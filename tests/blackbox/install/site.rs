@@ -100,6 +100,35 @@ impl Site {
         self.chain().is_ok_and(|chain| chain.iter().filter(|name| *name == "podeip").count() == 1)
     }
 
+    /// The same for a runtime with libcni 1.3 or newer, which appends the files of the network's folder.
+    pub fn chain_with_drop_ins(&self) -> Result<Vec<String>, String> {
+        let mut chain = self.chain()?;
+        let lists = self.conf_files();
+        let (name, list) = lists.iter().find(|(name, _)| name.ends_with(".conflist")).ok_or("there is no list")?;
+        let list: Value = serde_json::from_str(list).map_err(|error| format!("{name}: {error}"))?;
+        let folder = self.conf(list["name"].as_str().ok_or("the list has no name")?);
+        if !folder.is_dir() || list["loadOnlyInlinedPlugins"] == true {
+            return Ok(chain);
+        }
+        for (name, plugin) in files_in(&folder).into_iter().filter(|(name, _)| name.ends_with(".conf")) {
+            let plugin: Value =
+                serde_json::from_str(&plugin).map_err(|error| format!("{name}: {error}: {plugin:?}"))?;
+            chain.push(plugin["type"].as_str().ok_or(name)?.to_owned());
+        }
+        Ok(chain)
+    }
+
+    /// The kubelet tells the API server of its runtime.
+    pub fn tell_runtime(&self, version: &str) {
+        let status = json!({"status": {"nodeInfo": {"containerRuntimeVersion": version}}});
+        let cluster = &self.scene.world.cluster;
+        if cluster.merge("nodes", "", NODE, &status).is_none() {
+            let mut node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}});
+            node["status"] = status["status"].clone();
+            cluster.create(node).unwrap();
+        }
+    }
+
     /// `podeip` with these arguments and the paths of this node.
     fn command(&self, arguments: &[&str]) -> Command {
         let scene = &self.scene;
@@ -128,7 +157,12 @@ impl Site {
 
     #[track_caller]
     pub fn install(&self) -> Answer {
-        let answer = self.try_to_install();
+        self.install_with(&[])
+    }
+
+    #[track_caller]
+    pub fn install_with(&self, arguments: &[&str]) -> Answer {
+        let answer = Answer::from(self.installing(arguments).output().unwrap());
         assert_eq!(answer.code, Some(0), "{answer:?}");
         answer
     }
@@ -174,10 +208,15 @@ impl Site {
 
     /// An agent that keeps the installation. Its log is a file of the scene.
     pub fn keeper(&self) -> Keeper {
+        self.keeper_with(&[])
+    }
+
+    pub fn keeper_with(&self, arguments: &[&str]) -> Keeper {
         let mut command = self.command(&["agent", "--keep-installed", "--metrics", "off"]);
         for source in ["eni-config.json", "podeip.json"] {
             command.arg("--settings-from").arg(self.settings.path().join(source));
         }
+        command.args(arguments);
         command.stderr(fs::File::create(self.scene.path("agent.log")).unwrap()).stdout(Stdio::null());
         let keeper = Keeper(command.spawn().unwrap());
         await_true("the agent holds agent.lock", || self.scene.agent_lives());
