@@ -21,7 +21,7 @@ use clap::Args;
 use super::cli::PathOptions;
 use super::identity::Identity;
 use super::install::keeper::Keeper;
-use super::install::options::InstallOptions;
+use super::install::options::{InstallOptions, StanzaIn};
 use super::install::{Installation, Look};
 use super::paths;
 use super::print::{columns, or_dash, print, say};
@@ -112,8 +112,10 @@ pub fn run(options: &AgentOptions) -> anyhow::Result<ExitCode> {
 fn keep_installed(options: &AgentOptions, told: impl Fn(&Look) + Send + 'static) -> anyhow::Result<Option<Keeper>> {
     let sources = &options.installation;
     if !options.keep_installed {
-        let idle = sources.settings_from.is_empty() && sources.addon_token_from.is_none();
-        ensure!(idle, "--settings-from and --addon-token-from do nothing without --keep-installed");
+        let idle = sources.settings_from.is_empty()
+            && sources.addon_token_from.is_none()
+            && sources.stanza_in == StanzaIn::default();
+        ensure!(idle, "--settings-from, --addon-token-from and --stanza-in do nothing without --keep-installed");
         return Ok(None);
     }
     Keeper::start(Installation::new(sources, &options.paths)?, told).map(Some)

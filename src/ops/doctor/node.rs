@@ -12,7 +12,7 @@ use crate::cni::stanza::POD_ANNOTATIONS;
 use crate::eip::compare::phase_text;
 use crate::eip::failure::{Failure, chain};
 use crate::ops::cilium;
-use crate::ops::install::runtime::reads_drop_ins;
+use crate::ops::install::runtime::DropIns;
 use crate::ops::paths::{Loaded, Ours};
 use crate::ops::print::{age, or_dash};
 use crate::state::format::{Attachment, Phase};
@@ -152,17 +152,24 @@ fn chained(ours: &Ours, loaded: &Loaded, subject: &Subject) -> Finding {
     Finding::pass(format!("plugin {} of {}", ours.place + 1, loaded.file.display()))
 }
 
+const PUT_INTO_LIST: &str =
+    "run `podeip install --stanza-in list`, or take a --stanza-in drop-in out of the DaemonSet's arguments";
+
 /// A stanza that only some runtimes read.
 fn dropped_in(ours: &Ours, loaded: &Loaded, subject: &Subject) -> Finding {
     let file = ours.file.display();
     match runtime(subject) {
-        Ok(Some(version)) if reads_drop_ins(&version) => {
-            Finding::pass(format!("{file}, which {version} appends to {}", loaded.file.display()))
-        }
-        Ok(Some(version)) => Finding::fail(
-            format!("the podeip stanza is in {file} alone, and {version} is not known to read that"),
-            "run `podeip install --stanza-in list`, or take a --stanza-in drop-in out of the DaemonSet's arguments",
-        ),
+        Ok(Some(version)) => match DropIns::of(&version) {
+            DropIns::Reads => Finding::pass(format!("{file}, which {version} appends to {}", loaded.file.display())),
+            DropIns::ReadsForAddOnly => Finding::warn(
+                format!("{version} does not read {file} when a pod ends, so that only the agent takes back its EIP"),
+                PUT_INTO_LIST,
+            ),
+            DropIns::Ignores => Finding::fail(
+                format!("the podeip stanza is in {file} alone, and {version} is not known to read that"),
+                PUT_INTO_LIST,
+            ),
+        },
         Ok(None) => Finding::warn(
             format!("whether this node's runtime reads {file} is not known: its node does not tell of a runtime"),
             "see that NODE_NAME is the node's name in the cluster",

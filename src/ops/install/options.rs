@@ -26,14 +26,15 @@ pub struct InstallOptions {
 /// Where the stanza is put.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum StanzaIn {
-    /// drop-in where the API server says that this node's runtime reads it (containerd 2.1, CRI-O 1.33 and
-    /// newer), else list; list for Terway's own list, which has the stanza from its ConfigMap
+    /// drop-in where the API server says that this node's runtime reads it (containerd 2.1 and newer), else
+    /// list; list for Terway's own list, which has the stanza from its ConfigMap
     #[default]
     Auto,
     /// In the primary plugin's own list, behind its chain
     List,
-    /// In a file of its own, podeip.conf in the folder of the network's name, which the runtime must read;
-    /// list where no runtime does: beside a lone .conf, or with loadOnlyInlinedPlugins
+    /// In a file of its own, podeip.conf in the folder of the network's name, which the runtime must read (so
+    /// does CRI-O 1.33, but not when a pod ends); list where none does: beside a lone .conf, or with
+    /// loadOnlyInlinedPlugins
     DropIn,
 }
 

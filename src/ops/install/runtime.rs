@@ -21,14 +21,30 @@ const PERIOD: Duration = Duration::from_secs(5 * 60);
 const RETRY: Duration = Duration::from_secs(30);
 
 /// From these versions on they are built with libcni 1.3, which appends a drop-in folder to a list.
-const FIRST_THAT_READ: [(&str, (u32, u32)); 2] = [("containerd", (2, 1)), ("cri-o", (1, 33))];
+const FIRST_CONTAINERD: (u32, u32) = (2, 1);
+const FIRST_CRI_O: (u32, u32) = (1, 33);
 
-/// Whether a runtime reads drop-in folders, by a node's `containerRuntimeVersion`, such as
-/// `containerd://2.1.9`. Of another runtime it is not known, so it does not.
-pub fn reads_drop_ins(version: &str) -> bool {
-    let Some((name, version)) = version.split_once("://") else { return false };
-    let first = FIRST_THAT_READ.iter().find(|(runtime, _)| *runtime == name);
-    first.is_some_and(|(_, first)| numbers(version).is_some_and(|found| found >= *first))
+/// What a runtime does with a drop-in folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropIns {
+    Reads,
+    /// CRI-O ends a pod with the list that it was made with, as libcni keeps it: without what was dropped in.
+    ReadsForAddOnly,
+    /// An older version, or a runtime of which nothing is known.
+    Ignores,
+}
+
+impl DropIns {
+    /// By a node's `containerRuntimeVersion`, such as `containerd://2.1.9`.
+    pub fn of(version: &str) -> Self {
+        let Some((name, version)) = version.split_once("://") else { return Self::Ignores };
+        let since = |first| numbers(version).is_some_and(|found| found >= first);
+        match name {
+            "containerd" if since(FIRST_CONTAINERD) => Self::Reads,
+            "cri-o" if since(FIRST_CRI_O) => Self::ReadsForAddOnly,
+            _ => Self::Ignores,
+        }
+    }
 }
 
 /// The first two numbers of `2.1.9` or `v2.1.0-rc.1`.
@@ -55,7 +71,7 @@ impl Runtime {
         Self { kubeconfig: kubeconfig.to_owned(), known: Arc::default() }
     }
 
-    /// Whether the runtime reads drop-in folders; `None` while nobody could be asked. Only the first call
+    /// Whether the runtime reads drop-in folders, for DEL too; `None` while nobody could be asked. Only the first call
     /// waits for the answer: those that follow must not keep a stanza from coming back.
     pub fn reads_drop_ins(&self) -> Option<bool> {
         let mut known = lock(&self.known);
@@ -83,11 +99,11 @@ impl Runtime {
 fn learn(kubeconfig: &Path, known: &Mutex<Known>) {
     match version(kubeconfig) {
         Ok(version) => {
-            let reads = reads_drop_ins(&version);
+            let reads = DropIns::of(&version) == DropIns::Reads;
             let mut known = lock(known);
             if known.reads != Some(reads) {
                 let does = if reads { "reads" } else { "is not known to read" };
-                log::info!("the container runtime, {version}, {does} drop-in folders");
+                log::info!("the container runtime, {version}, {does} drop-in folders for ADD and DEL");
             }
             *known = Known { reads: Some(reads), next_question: Some(Instant::now() + PERIOD) };
         }
@@ -111,21 +127,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_that_are_known_to_read_the_folder_and_others() {
-        for reads in
+    fn what_runtimes_of_these_versions_do() {
+        for version in
             ["containerd://2.1.0", "containerd://2.1.9-k3s1", "containerd://v2.10.0", "containerd://3.0.0-rc.1"]
         {
-            assert!(reads_drop_ins(reads), "{reads}");
+            assert_eq!(DropIns::of(version), DropIns::Reads, "{version}");
         }
-        for reads in ["cri-o://1.33.0", "cri-o://1.36.3", "cri-o://2.0"] {
-            assert!(reads_drop_ins(reads), "{reads}");
+        for version in ["cri-o://1.33.0", "cri-o://1.36.3", "cri-o://2.0"] {
+            assert_eq!(DropIns::of(version), DropIns::ReadsForAddOnly, "{version}");
         }
-        for not in ["containerd://2.0.7", "containerd://1.7.24", "containerd://1.6.20~ds1", "cri-o://1.32.8"] {
-            assert!(!reads_drop_ins(not), "{not}");
+        for old in ["containerd://2.0.7", "containerd://1.7.24", "containerd://1.6.20~ds1", "cri-o://1.32.8"] {
+            assert_eq!(DropIns::of(old), DropIns::Ignores, "{old}");
         }
         for unknown in ["", "containerd", "containerd://", "containerd://two.one", "docker://27.3.1", "podman://5.4.2"]
         {
-            assert!(!reads_drop_ins(unknown), "{unknown}");
+            assert_eq!(DropIns::of(unknown), DropIns::Ignores, "{unknown}");
         }
     }
 }

@@ -118,6 +118,19 @@ impl Clinic {
         self.scene.write("net.d/05-cilium.conflist", &own.to_string());
     }
 
+    /// Our stanza in the network's folder, and these plugins behind the primary in the list.
+    fn drop_in(&self, listed: &[Value]) {
+        self.write_list(&[&[json!({"type": "bridge"})], listed].concat());
+        fs::create_dir(self.scene.path("net.d/pods")).unwrap();
+        self.scene.write("net.d/pods/podeip.conf", &self.scene.stanza().to_string());
+    }
+
+    fn tell_runtime(&self, version: &str) {
+        let mut node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}});
+        node["status"] = json!({"nodeInfo": {"containerRuntimeVersion": version}});
+        self.scene.world.cluster.create(node).unwrap();
+    }
+
     /// The agent of this version lives.
     fn hold_agent_lock(&mut self, version: &str) {
         self.agent = None;
@@ -159,8 +172,10 @@ impl Clinic {
         ] {
             let _ = fs::remove_file(self.scene.path(file));
         }
+        let _ = fs::remove_dir_all(self.scene.path("net.d/pods"));
         self.hold_agent_lock(env!("CARGO_PKG_VERSION"));
         let world = &self.scene.world;
+        world.cluster.remove("nodes", "", NODE);
         world.faults.clear();
         world.cloud.set(|settings| {
             settings.metadata_enabled = true;
@@ -289,6 +304,16 @@ const FAULTS: &[Fault] = &[
     warns("conflist", "05-first.conflist is skipped, because it is not JSON", "remove or correct", |it| {
         it.scene.write("net.d/05-first.conflist", "{");
     }),
+    fails("conflist", "containerd://1.7.24 is not known to read that", "--stanza-in list", |it| {
+        it.drop_in(&[]);
+        it.tell_runtime("containerd://1.7.24");
+    }),
+    warns("conflist", "cri-o://1.33.1 does not read", "--stanza-in list", |it| {
+        it.drop_in(&[]);
+        it.tell_runtime("cri-o://1.33.1");
+    }),
+    warns("conflist", "does not tell of a runtime", "NODE_NAME", |it| it.drop_in(&[])),
+    warns("conflist", "net.d/10-pods.conflist and in ", "podeip install", |it| it.drop_in(&[it.scene.stanza()])),
     fails("executable", "cannot find", "podeip install", |it| fs::remove_file(it.executable()).unwrap()),
     fails("executable", "is not an executable file", "podeip install", |it| {
         it.install_script("echo podeip 0.0.9");
@@ -437,6 +462,16 @@ fn each_fault_is_told_by_the_check_that_is_about_it() {
     let told: Vec<&str> = FAULTS.iter().map(|fault| fault.check).collect();
     let untold: Vec<&&str> = CHECKS.iter().filter(|check| !told.contains(check)).collect();
     assert_eq!(untold, [&"egress-route"], "which has a test of its own");
+}
+
+#[test]
+fn a_stanza_in_the_folder_is_fine_where_the_runtime_reads_it() {
+    let clinic = Clinic::new();
+    clinic.drop_in(&[]);
+    clinic.tell_runtime("containerd://2.1.9");
+    clinic.assert_healthy();
+    let answer = clinic.doctor(&["conflist"]);
+    assert!(answer.stdout.contains("podeip.conf, which containerd://2.1.9 appends to"), "{answer:?}");
 }
 
 #[test]
