@@ -63,10 +63,6 @@ impl ConfDir {
         }
         done.extend(self.remove_drop_ins(None)?);
         durable::sweep_leftovers(&self.directory);
-        if self.directory.is_dir() {
-            // One that was killed may have removed a file from a folder, and not told the runtime.
-            self.wake_runtime()?;
-        }
         Ok(done)
     }
 

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::super::likeness::Likeness;
-use super::{ConfDir, TERWAY_CONFLIST, not_written, read, remove, unusable, write_like};
+use super::{ConfDir, TERWAY_CONFLIST, not_written, read, unusable, write_like};
 use crate::cni::{conflist, drop_in, stanza::Keys};
-use crate::durable;
+use crate::durable::{self, TEMP_PREFIX};
 use crate::ops::install::options::StanzaIn;
 use crate::ops::paths;
 
@@ -108,24 +108,29 @@ impl ConfDir {
     /// Removes every stanza of ours from the folders, but for the file `wanted`, and folders that are empty
     /// then: such a one says nothing to anybody.
     pub(super) fn remove_drop_ins(&self, wanted: Option<&Path>) -> anyhow::Result<Vec<String>> {
+        self.finish_removal()?;
         let mut done = Vec::new();
         for file in self.drop_ins()?.into_iter().filter(|file| Some(file.as_path()) != wanted) {
-            remove(&file)?;
+            let moved = synced_unless_gone(&file, |file| fs::rename(file, self.removed()));
+            moved.with_context(|| format!("cannot remove {}", file.display()))?;
             let folder = file.parent().filter(|folder| fs::remove_dir(folder).is_ok());
-            let gone = folder.unwrap_or(&file);
-            durable::sync_directory_of(gone).with_context(|| format!("cannot remove {}", gone.display()))?;
-            done.push(format!("{} removed", gone.display()));
-        }
-        if !done.is_empty() {
-            self.wake_runtime()?;
+            self.finish_removal()?;
+            done.push(format!("{} removed", folder.unwrap_or(&file).display()));
         }
         Ok(done)
     }
 
-    /// Has the runtime load everything anew: it does not hear of an empty file that comes, but of one that goes.
-    pub(super) fn wake_runtime(&self) -> anyhow::Result<()> {
-        let file = self.directory.join(FILE);
-        durable::write_beside(&file, b"", 0o600).map(drop).with_context(|| not_written(&file))
+    /// Where a file is between its folder and nowhere: the runtime does not hear of what leaves a folder or
+    /// comes here, but of what goes from here. So it is told by the step that leaves nothing to be done.
+    fn removed(&self) -> PathBuf {
+        self.directory.join(format!("{TEMP_PREFIX}removed"))
+    }
+
+    /// The second step, which one that was killed may have left.
+    fn finish_removal(&self) -> anyhow::Result<()> {
+        let file = self.removed();
+        synced_unless_gone(&file, |file| fs::remove_file(file))
+            .with_context(|| format!("cannot remove {}", file.display()))
     }
 
     /// The stanzas of ours in all folders beside the lists, be they read or not.
@@ -135,6 +140,14 @@ impl ConfDir {
             found.extend(paths::files_in(&folder, &["conf"])?.into_iter().filter(|file| ours(file).is_some()));
         }
         Ok(found)
+    }
+}
+
+/// Takes `file` from its directory for good. Another process of ours may have been faster.
+fn synced_unless_gone(file: &Path, take: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
+    match take(file) {
+        Err(gone) if gone.kind() == ErrorKind::NotFound => Ok(()),
+        taken => taken.and_then(|()| durable::sync_directory_of(file)),
     }
 }
 
