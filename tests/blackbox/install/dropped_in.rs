@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::thread;
-use std::time::Duration;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -227,11 +227,13 @@ fn killed_at_any_moment_on_the_way_the_runtime_has_the_stanza() {
         let mut moved = BTreeMap::from([(true, 0), (false, 0)]);
         for nth in 0..KILLS {
             let there = nth % 2 == 0;
-            // From a whole installation in the other place.
+            // From a whole installation in the other place, which takes as long as this one will.
+            let started = Instant::now();
             site.install_with(if there { &LIST } else { &DROP_IN });
+            let whole = started.elapsed();
             await_true("the runtime has it", || runtime.chain() == bridge_and_podeip());
             let mut child = site.installing(if there { &DROP_IN } else { &LIST }).spawn().unwrap();
-            thread::sleep(Duration::from_millis(40) * (nth / 2) / (KILLS / 2));
+            thread::sleep(whole * 2 * (nth / 2) / (KILLS / 2));
             child.kill().unwrap();
             child.wait().unwrap();
             let found = site.chain_with_drop_ins().unwrap();
