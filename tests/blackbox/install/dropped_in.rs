@@ -20,9 +20,12 @@ const DOES_NOT: &str = "containerd://1.7.24";
 
 const KILLS: u32 = 40;
 
+/// What a runtime would read of the network's folder.
 fn folder(site: &Site) -> BTreeMap<String, String> {
     let folder = site.conf("podnet");
-    if folder.is_dir() { files_in(&folder) } else { BTreeMap::new() }
+    let mut files = if folder.is_dir() { files_in(&folder) } else { BTreeMap::new() };
+    files.retain(|name, _| name.ends_with(".conf"));
+    files
 }
 
 #[track_caller]
@@ -95,22 +98,33 @@ fn what_is_right_is_not_written_again_and_what_is_wrong_is_put_right() {
     // A second one by another name, and one for a network that the primary calls something else by now.
     site.write_conf("podnet/50-ours.conf", "{\"type\":\"podeip\"}");
     site.write_conf("podnet/60-other.conf", "{\"type\":\"tuning\"}");
-    fs::create_dir(site.conf("oldnet")).unwrap();
+    for (network, marker) in [("oldnet", ".made-by-podeip"), ("emptied", ".made-by-podeip"), ("theirs", "README")] {
+        fs::create_dir(site.conf(network)).unwrap();
+        site.write_conf(&format!("{network}/{marker}"), "");
+    }
     site.write_conf("oldnet/podeip.conf", &right["podeip.conf"]);
     site.install_with(&DROP_IN);
     assert_eq!(folder(&site).into_keys().collect::<Vec<_>>(), ["60-other.conf", "podeip.conf"]);
-    assert!(!site.conf("oldnet").exists());
+    assert_eq!(["oldnet", "emptied", "theirs"].map(|name| site.conf(name).exists()), [false, false, true]);
 
     let answer = site.uninstall(&[]);
     assert_eq!((answer.code, answer.stderr.as_str()), (Some(0), ""), "{answer:?}");
     assert_eq!(folder(&site).into_keys().collect::<Vec<_>>(), ["60-other.conf"], "somebody else's stays");
-    fs::remove_file(site.conf("podnet/60-other.conf")).unwrap();
-    fs::remove_dir(site.conf("podnet")).unwrap();
-    site.place_executable();
-    site.install_with(&DROP_IN);
-    assert_eq!(site.uninstall(&[]).code, Some(0));
-    assert_eq!(site.conf_files().into_iter().collect::<Vec<_>>(), [("10-podnet.conflist".into(), BRIDGE.to_owned())]);
-    assert!(!site.conf("podnet").exists(), "a folder that is empty goes");
+    // The folder goes with the last file in it, unless it was there before.
+    fs::remove_dir_all(site.conf("podnet")).unwrap();
+    for was_there in [false, true] {
+        if was_there {
+            fs::create_dir(site.conf("podnet")).unwrap();
+        }
+        site.place_executable();
+        site.install_with(&DROP_IN);
+        assert_dropped_in(&site);
+        assert_eq!(site.uninstall(&[]).code, Some(0));
+        let left = site.conf_files().into_iter().collect::<Vec<_>>();
+        assert_eq!(left, [("10-podnet.conflist".into(), BRIDGE.to_owned())]);
+        let folder = site.conf("podnet");
+        assert_eq!((folder.exists(), folder.is_dir() && !files_in(&folder).is_empty()), (was_there, false));
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Our stanza in the folder beside the list that the runtime takes: where, and how it gets there and away.
 
 use std::ffi::OsStr;
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,9 @@ use crate::ops::paths;
 /// Runtimes append the files of the folder in the order of their names; ours hands on what it was given, so
 /// that any place among them will do.
 const FILE: &str = "podeip.conf";
+
+/// In a folder that podeip made, which goes when there is nothing else in it. No runtime loads it.
+const MADE_BY_US: &str = ".made-by-podeip";
 
 /// Where our stanza is to be.
 #[derive(Debug, PartialEq, Eq)]
@@ -102,20 +105,24 @@ impl ConfDir {
         }
         let mode = fs::metadata(&self.directory)?.permissions().mode() & 0o777;
         fs::set_permissions(folder, Permissions::from_mode(mode))?;
+        File::create(folder.join(MADE_BY_US))?.sync_all()?;
         durable::sync_directory_of(folder)
     }
 
-    /// Removes every stanza of ours from the folders, but for the file `wanted`, and folders that are empty
-    /// then: such a one says nothing to anybody.
+    /// Removes every stanza of ours from the folders, but for the file `wanted`, and what podeip made of folders
+    /// that are empty then.
     pub(super) fn remove_drop_ins(&self, wanted: Option<&Path>) -> anyhow::Result<Vec<String>> {
         self.finish_removal()?;
         let mut done = Vec::new();
         for file in self.drop_ins()?.into_iter().filter(|file| Some(file.as_path()) != wanted) {
             let moved = synced_unless_gone(&file, |file| fs::rename(file, self.removed()));
             moved.with_context(|| format!("cannot remove {}", file.display()))?;
-            let folder = file.parent().filter(|folder| fs::remove_dir(folder).is_ok());
             self.finish_removal()?;
-            done.push(format!("{} removed", folder.unwrap_or(&file).display()));
+            done.push(format!("{} removed", file.display()));
+        }
+        let in_use = wanted.and_then(Path::parent);
+        for folder in paths::folders_in(&self.directory)?.iter().filter(|folder| Some(folder.as_path()) != in_use) {
+            remove_if_empty(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
         }
         Ok(done)
     }
@@ -141,6 +148,20 @@ impl ConfDir {
         }
         Ok(found)
     }
+}
+
+/// Removes a folder that podeip made and nobody else uses.
+fn remove_if_empty(folder: &Path) -> io::Result<()> {
+    let is_marker = |entry: io::Result<fs::DirEntry>| Ok::<_, io::Error>(entry?.file_name() == MADE_BY_US);
+    let entries = match fs::read_dir(folder) {
+        Err(gone) if gone.kind() == ErrorKind::NotFound => return Ok(()),
+        listing => listing?.map(is_marker).collect::<io::Result<Vec<_>>>()?,
+    };
+    if entries != [true] {
+        return Ok(());
+    }
+    synced_unless_gone(&folder.join(MADE_BY_US), |file| fs::remove_file(file))?;
+    synced_unless_gone(folder, |folder| fs::remove_dir(folder))
 }
 
 /// Takes `file` from its directory for good. Another process of ours may have been faster.
