@@ -7,16 +7,25 @@ use jiff::{SignedDuration, Timestamp};
 
 /// A clock that all simulated services share. Cloning it shares the time.
 #[derive(Clone, Debug, Default)]
-pub struct Clock(Arc<Mutex<SignedDuration>>);
+pub struct Clock {
+    moved: Arc<Mutex<SignedDuration>>,
+    /// The time that it shows but for having been moved, if it stands still.
+    stands: Option<Timestamp>,
+}
 
 impl Clock {
+    /// One that only moves by being moved, so that a busy machine ends nothing before its time.
+    pub fn standing() -> Self {
+        Self { stands: Some(Timestamp::now()), ..Self::default() }
+    }
+
     pub fn now(&self) -> Timestamp {
-        Timestamp::now() + *self.0.lock().expect("no holder of this lock panics")
+        self.stands.unwrap_or_else(Timestamp::now) + *self.moved.lock().expect("no holder of this lock panics")
     }
 
     /// Moves the world forward; the machine's clock stays.
     pub fn advance(&self, span: Duration) {
         let span = SignedDuration::try_from(span).expect("a test's span fits into 292 years");
-        *self.0.lock().expect("no holder of this lock panics") += span;
+        *self.moved.lock().expect("no holder of this lock panics") += span;
     }
 }

@@ -17,7 +17,7 @@ struct World {
 }
 
 fn world() -> World {
-    let clock = Clock::default();
+    let clock = Clock::standing();
     World { cloud: CloudSim::new(clock.clone()), clock }
 }
 
