@@ -24,7 +24,7 @@ const CALM: Duration = Duration::from_millis(50);
 /// The same while somebody keeps undoing the repairs: two that fight at full speed would burn the node's
 /// processor, and each write makes the runtime load its configuration anew. Still the stanza is back within
 /// a second.
-const CONTESTED: Duration = Duration::from_millis(700);
+const CONTESTED: Duration = Duration::from_millis(500);
 
 /// The thread that keeps the installation; dropping it ends the thread and takes nothing off the node.
 #[must_use = "nothing is kept any more as soon as this is dropped"]
