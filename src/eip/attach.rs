@@ -76,7 +76,7 @@ pub fn attach(
     let locked = node.store.lock_pod(&sandbox.pod.namespace, &sandbox.pod.name, time.work);
     let _lock = locked.map_err(|error| untold(error.into()))?;
     // An orphan that waited for the lock must not take the EIP from the pod's next sandbox.
-    sandbox.still_there().map_err(untold)?;
+    sandbox.still_there(node, time.work).map_err(untold)?;
     guard::finish_namesakes(node, &sandbox.pod, time.work.within(node.recovery_time())).map_err(untold)?;
     let mut attempt = Attempt::begin(node, sandbox, requested, time.work).map_err(untold)?;
     attempt.run(known_pod).map_err(|failure| {
@@ -133,10 +133,10 @@ impl<'a> Attempt<'a> {
         self.settle_earlier_wish(&around)?;
         node.tally.time(Stage::Allocate, || self.obtain(&around))?;
         for _ in 0..BIND_TRIES {
-            self.sandbox.still_there()?;
+            self.sandbox.still_there(self.node, self.deadline)?;
             match self.bind_and_claim(&around)? {
                 Bound::Yes(eip) => {
-                    self.sandbox.still_there()?;
+                    self.sandbox.still_there(self.node, self.deadline)?;
                     return self.finish(&around, &eip);
                 }
                 Bound::Refused(failure) => return Err(failure),
@@ -282,7 +282,7 @@ impl<'a> Attempt<'a> {
             record.binding = Some(around.binding.clone());
         })?;
         // Only now: whoever gets this address after the sandbox went finds the record above.
-        if let Err(gone) = self.sandbox.still_there() {
+        if let Err(gone) = self.sandbox.still_there(self.node, self.deadline) {
             self.nothing_was_sent(certainly_free)?;
             return Err(gone);
         }

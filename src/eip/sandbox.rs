@@ -6,6 +6,8 @@ use std::path::Path;
 use crate::cloud::Cloud;
 use crate::deadline::Deadline;
 use crate::eip::failure::{Failure, Kind, chain};
+use crate::eip::node::Node;
+use crate::kube::Pod;
 use crate::names::{ContainerId, EniId, PodRef};
 use crate::net::{self, Mac};
 use crate::state::format::Binding;
@@ -19,6 +21,7 @@ pub const POD_INTERFACE: &str = "eth0";
 pub struct Sandbox {
     pub container_id: ContainerId,
     pub ifname: String,
+    /// Empty when nobody has told it.
     pub netns: String,
     /// Whether a namespace was there when the verb began.
     pub had_netns: bool,
@@ -27,18 +30,31 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
+    /// The kernel is asked, and about a sandbox that only the API server has told of, that.
+    ///
     /// # Errors
     /// [`Kind::TryAgain`] when the namespace went away under the verb: the runtime has given this
     /// sandbox up (its own restart leaves an ADD behind as an orphan), its address may belong to
     /// another pod by now, and its pod to another sandbox.
-    pub fn still_there(&self) -> Result<(), Failure> {
-        if !self.had_netns || net::netns_exists(&self.netns) {
+    pub fn still_there(&self, node: &Node, deadline: Deadline) -> Result<(), Failure> {
+        let stands = match self.netns.is_empty() {
+            true => self.is_shown(node, deadline)?,
+            false => !self.had_netns || net::netns_exists(&self.netns),
+        };
+        if stands {
             return Ok(());
         }
         Err(Failure::new(
             Kind::TryAgain,
             format!("sandbox {} of pod {} went away while its EIP was being set up", self.container_id, self.pod),
         ))
+    }
+
+    /// A pod that is being deleted shows that before the runtime ends its sandbox.
+    fn is_shown(&self, node: &Node, deadline: Deadline) -> Result<bool, Failure> {
+        let shown = node.kube()?.pod(&self.pod.namespace, &self.pod.name, deadline)?;
+        let runs = |pod: Pod| pod.is_instance(&self.pod.uid) && !pod.terminating && !pod.finished();
+        Ok(shown.filter(|pod| pod.ips.contains(&self.private_ip)).is_some_and(runs))
     }
 
     /// Where this sandbox's EIP has to be bound.

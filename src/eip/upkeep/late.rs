@@ -1,23 +1,29 @@
 //! Pods that ask for an EIP and run without: they started before podeip was there (setting `late_attach`).
 
+use std::time::Duration;
+
 use super::Upkeep;
 use super::pods::Pods;
 use super::rebuild::rebuilt_id;
 use crate::deadline::Deadline;
 use crate::eip::at_once;
 use crate::eip::attach::{Time, Told, attach};
-use crate::eip::failure::Failure;
+use crate::eip::failure::{Failure, Kind};
 use crate::eip::guard;
 use crate::eip::publish;
 use crate::eip::request::{self, Notice};
 use crate::eip::sandbox::{POD_INTERFACE, Sandbox};
 use crate::kube::{Pod, PodEip};
 use crate::names::PodRef;
+use crate::net;
 use crate::settings::LateAttach;
 use crate::state::format::Attachment;
 
 /// Event reason.
 const MISSING: &str = "EIPMissing";
+
+/// For one pod, answered in milliseconds by a healthy API server.
+const LOOK_TIME: Duration = Duration::from_secs(5);
 
 /// Whether `pod` runs and asks for an EIP. One that does not run yet is being served, or its events say why
 /// it is not; on the host's network podeip is not called.
@@ -76,10 +82,13 @@ impl Upkeep<'_> {
 
     /// As an ADD does, for the sandbox that is there. Its container id is not known to anybody who can be
     /// asked, so the record is like one that was rebuilt: a DEL finds it by the pod's UID and address.
-    fn attach_late(&self, pod: &Pod) -> Result<(), Failure> {
+    fn attach_late(&self, listed: &Pod) -> Result<(), Failure> {
+        let instance = instance(listed);
+        // The listing may be a minute old, and the pod's address another pod's by now.
+        let pod = self.node.kube()?.pod(&listed.namespace, &listed.name, Deadline::after(LOOK_TIME))?;
+        let Some(pod) = pod.filter(|pod| pod.is_instance(&instance.uid) && runs_and_asks(pod)) else { return Ok(()) };
         let Ok(Some(requested)) = request::read(&pod.annotations) else { return Ok(()) };
         let Some(private_ip) = pod.ips.first().copied() else { return Ok(()) };
-        let instance = instance(pod);
         let sandbox = Sandbox {
             container_id: rebuilt_id(&instance.uid),
             ifname: POD_INTERFACE.into(),
@@ -92,6 +101,10 @@ impl Upkeep<'_> {
         let named = self.node.store.attachments_naming(&private_ip.to_string())?;
         let mut stale = guard::stale_on(&named, &sandbox.container_id, private_ip);
         stale.retain(|record| record.pod.uid != sandbox.pod.uid);
+        if let Some(other) = stale.iter().find(|record| net::netns_exists(&record.netns)) {
+            let message = format!("{private_ip}, which pod {} shows, is pod {}'s by now", sandbox.pod, other.pod);
+            return Err(Failure::new(Kind::TryAgain, message));
+        }
         if !stale.is_empty() {
             guard::clear(self.node, &stale, time.work.within(self.node.recovery_time()))?;
         }

@@ -1,12 +1,14 @@
 //! Pods that were running before podeip was there: told, attached late, or left alone.
 
 use podeip_sim::cloud::defaults;
+use podeip_sim::faults::ServiceMatch;
+use podeip_sim::gates::{Moment, Outcome};
 use podeip_sim::kube::PodSpec;
 use serde_json::json;
 
 use super::{kinds_told, names_since};
 use crate::arranged::early;
-use crate::scene::{Sandbox, Scene, WITH_EIP};
+use crate::scene::{Answer, PATIENCE, Sandbox, Scene, WITH_EIP};
 
 const MISSING: &str = "EIPMissing";
 const LASTING: (&str, &str) = ("network.alibabacloud.com/pod-eip-release-strategy", "Never");
@@ -110,4 +112,44 @@ fn one_that_cannot_have_an_eip_says_why_and_beside_a_rival_none_is_bought() {
     // The sweep of that round has seen that there is none any more.
     scene.agent_once();
     scene.assert_served(&pod);
+}
+
+#[test]
+fn one_that_goes_during_the_round_takes_nothing_from_the_next_pod_on_its_address() {
+    let scene = Scene::new();
+    set_mode(&scene, "attach");
+    let gone = early(&scene, of_name("web-0"), 5, &[WITH_EIP]);
+    // The second is of the look at who is late; the first was for lost records.
+    let gate = scene.world.faults.gate_on(ServiceMatch::Kube, "get podeips", 2, Moment::BeforeEffect);
+    let agent = scene.agent(&["--once"]).spawn().unwrap();
+    assert!(gate.wait_reached(PATIENCE));
+    scene.delete_pod(&gone);
+    scene.del(&gone);
+    let next = scene.pod("next-0", [10, 219, 0, 5], &[WITH_EIP]).alive();
+    scene.add(&next).assert_added(&next);
+    gate.release(Outcome::Continue);
+    let answer: Answer = agent.wait_with_output().unwrap().into();
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    scene.assert_served(&next);
+    assert_eq!(scene.ever_ours().len(), 1, "none was bought for the pod that is gone");
+}
+
+#[test]
+fn one_that_goes_while_its_eip_is_bought_leaves_its_address_free_of_it() {
+    let scene = Scene::new();
+    set_mode(&scene, "attach");
+    let gone = early(&scene, of_name("web-0"), 5, &[WITH_EIP]);
+    let gate = scene.world.faults.gate_on(ServiceMatch::Vpc, "AllocateEipAddress", 1, Moment::BeforeEffect);
+    let agent = scene.agent(&["--once"]).spawn().unwrap();
+    assert!(gate.wait_reached(PATIENCE));
+    scene.delete_pod(&gone);
+    let next = scene.pod("plain-0", [10, 219, 0, 5], &[]).alive();
+    scene.add(&next).assert_added(&next);
+    let mark = scene.world.calls.mark();
+    gate.release(Outcome::Continue);
+    agent.wait_with_output().unwrap();
+    let calls = names_since(&scene, mark);
+    assert!(!calls.iter().any(|call| call == "AssociateEipAddress"), "{calls:?}");
+    scene.agent_once();
+    assert!(scene.ours().is_empty(), "the next round releases what was bought: {:?}", scene.ours());
 }
