@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::site::{Site, files_in, with_key};
-use crate::scene::{WITH_EIP, executable};
+use crate::scene::{Answer, WITH_EIP, executable};
 
 /// Primaries' files in `tests/fixtures/conflists`, and what runs in the end.
 const PRIMARIES: [(&str, &[&str]); 11] = [
@@ -150,4 +150,27 @@ fn what_is_missing_keeps_the_stanza_out_and_what_is_broken_changes_nothing() {
     assert!(broken.stderr.contains("settings failed") && site.is_chained(), "{broken:?}");
     let pod = site.scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP]);
     site.scene.add(&pod).assert_added(&pod);
+}
+
+#[test]
+fn the_add_on_token_comes_and_goes_with_its_secret() {
+    let site = Site::with_executable();
+    let settings = fs::read_to_string(site.settings.path().join("eni-config.json")).unwrap();
+    let mounted = site.settings.path().join("token-config");
+    let install =
+        || -> Answer { site.installing(&["--addon-token-from", mounted.to_str().unwrap()]).output().unwrap().into() };
+    let right = |answer: Answer| (answer.code, answer.stdout, answer.stderr);
+    let as_it_should_be = (Some(0), String::new(), "everything is as it should be\n".to_owned());
+    install();
+    assert_eq!(right(install()), as_it_should_be, "a cluster without the Secret lacks nothing");
+
+    site.settings.renew(&[("eni-config.json", &settings), ("token-config", "{}")]);
+    install();
+    assert_eq!(fs::read_to_string(site.scene.path("token-config")).unwrap(), "{}");
+    // What is left of a token ends soon, and would be refused then.
+    site.settings.renew(&[("eni-config.json", &settings)]);
+    let answer = install();
+    assert!(answer.stdout.contains("token-config removed"), "{answer:?}");
+    assert!(!site.scene.path("token-config").exists());
+    assert_eq!(right(install()), as_it_should_be);
 }
