@@ -185,11 +185,11 @@ impl Kept for ConfDir {
     fn put_right(&self) -> anyhow::Result<Repair> {
         durable::sweep_leftovers(&self.directory);
         let primary = self.primary()?;
-        let mut done = Vec::new();
-        if let Some(primary) = &primary {
-            done.extend(self.settle(primary)?);
-        }
-        done.extend(self.remove_stale(primary.as_deref())?);
+        let settled = primary.as_deref().map(|primary| self.settle(primary));
+        // Also where the primary cannot carry our stanza: without that it works, and behind a stale list it is hidden.
+        let removed = self.remove_stale(primary.as_deref())?;
+        let mut done: Vec<String> = settled.transpose()?.into_iter().flatten().collect();
+        done.extend(removed);
         Ok(match primary {
             _ if !done.is_empty() => Repair::Done(done.join("; ")),
             Some(_) => Repair::Sound,
