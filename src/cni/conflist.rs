@@ -100,6 +100,22 @@ pub fn inlined(text: &str) -> Result<Option<&str>, Unfit> {
     Ok(list.ours().next().map(|at| list.plugins[at].json))
 }
 
+/// What [`chained`] would mend in a list that has our stanza, in words for a table.
+///
+/// # Errors
+/// A text that no runtime takes for a list, and one in which our stanza would keep pods from starting.
+pub fn oddity(text: &str) -> Result<Option<&'static str>, Unfit> {
+    spoken_version(&Keys::new(text.as_bytes())?)?;
+    let list = List::read_any(text)?;
+    let ours: Vec<usize> = list.ours().collect();
+    Ok(match ours[..] {
+        [] => None,
+        [at] if list.is_in_place(at) => None,
+        [_] => Some("the podeip stanza stands before a plugin of the primary's own chain"),
+        _ => Some("the podeip stanza stands more than once"),
+    })
+}
+
 /// The list without our stanza, `None` when there is none: the inverse of [`chained`].
 ///
 /// # Errors

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::check::{Finding, Verdict};
 use super::subject::Subject;
+use crate::cni::conflist;
 use crate::cni::stanza::POD_ANNOTATIONS;
 use crate::eip::compare::phase_text;
 use crate::eip::failure::{Failure, chain};
@@ -107,6 +108,13 @@ fn chained(ours: &Ours, loaded: &Loaded, subject: &Subject) -> Finding {
             "move the podeip stanza behind the primary plugin, which gives the pod its address",
         );
     }
+    let oddity = fs::read_to_string(&loaded.file).map(|text| conflist::oddity(&text)).unwrap_or(Ok(None));
+    if let Err(unfit) = oddity {
+        return Finding::fail(
+            format!("{} cannot carry the podeip stanza: {unfit}", loaded.file.display()),
+            "have the primary plugin write a list of CNI 0.3.0 to 1.1.0, or take the podeip stanza out",
+        );
+    }
     if !ours.faults.is_empty() {
         return Finding::fail(
             format!("the podeip stanza in {}: {}", ours.file.display(), ours.faults.join("; ")),
@@ -137,6 +145,12 @@ fn chained(ours: &Ours, loaded: &Loaded, subject: &Subject) -> Finding {
         return Finding::warn(
             loaded.skipped.join("; "),
             "remove or correct these files: the runtime takes the next one, until they can be used",
+        );
+    }
+    if let Ok(Some(oddity)) = oddity {
+        return Finding::warn(
+            format!("in {} {oddity}", loaded.file.display()),
+            "run `podeip install`, which puts one stanza behind them, or do so by hand",
         );
     }
     if let Some(again) = &ours.again_in {

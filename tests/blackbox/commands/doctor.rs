@@ -278,6 +278,16 @@ const FAULTS: &[Fault] = &[
         stanza["logLevel"] = json!("loud");
         it.write_list(&[json!({"type": "bridge"}), stanza]);
     }),
+    fails("conflist", "its cniVersion is \"0.2.0\"", "0.3.0 to 1.1.0", |it| {
+        let list = json!({"cniVersion": "0.2.0", "name": "pods", "plugins": [{"type": "bridge"}, it.scene.stanza()]});
+        it.scene.write("net.d/10-pods.conflist", &list.to_string());
+    }),
+    warns("conflist", "before a plugin of the primary's own chain", "podeip install", |it| {
+        it.write_list(&[json!({"type": "terway"}), it.scene.stanza(), json!({"type": "cilium-cni"})]);
+    }),
+    warns("conflist", "stands more than once", "podeip install", |it| {
+        it.write_list(&[json!({"type": "bridge"}), it.scene.stanza(), it.scene.stanza()]);
+    }),
     fails("conflist", "has no network configuration", "primary plugin", |it| {
         fs::remove_file(it.scene.path("net.d/10-pods.conflist")).unwrap();
     }),
