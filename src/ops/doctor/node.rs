@@ -121,6 +121,13 @@ fn chained(ours: &Ours, loaded: &Loaded, subject: &Subject) -> Finding {
             "correct these keys of the stanza, or remove them to use the defaults",
         );
     }
+    if !loaded.skipped.is_empty() {
+        return Finding::fail(
+            loaded.skipped.join("; "),
+            "remove or correct these files: containerd loads nothing at all beside one that it cannot read, and CRI-O the \
+             next one",
+        );
+    }
     if !ours.unknown_keys.is_empty() {
         return Finding::warn(
             format!(
@@ -139,12 +146,6 @@ fn chained(ours: &Ours, loaded: &Loaded, subject: &Subject) -> Finding {
                 ours.file.display()
             ),
             format!("put \"capabilities\": {{\"{POD_ANNOTATIONS}\": true}} into the stanza"),
-        );
-    }
-    if !loaded.skipped.is_empty() {
-        return Finding::warn(
-            loaded.skipped.join("; "),
-            "remove or correct these files: the runtime takes the next one, until they can be used",
         );
     }
     if let Ok(Some(oddity)) = oddity {

@@ -311,7 +311,7 @@ const FAULTS: &[Fault] = &[
         stanza["capabilities"] = Value::Null;
         it.write_list(&[json!({"type": "bridge"}), stanza]);
     }),
-    warns("conflist", "05-first.conflist is skipped, because it is not JSON", "remove or correct", |it| {
+    fails("conflist", "05-first.conflist is skipped, because it is not JSON", "containerd loads nothing", |it| {
         it.scene.write("net.d/05-first.conflist", "{");
     }),
     fails("conflist", "containerd://1.7.24 is not known to read that", "--stanza-in list", |it| {
