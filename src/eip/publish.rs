@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -43,6 +44,16 @@ pub const ADDRESS_KEYS: [&str; 3] = [
 pub const ID_KEYS: [&str; 2] = ["network.alibabacloud.com/allocated-eip-id", "k8s.aliyun.com/allocated-eipInstanceId"];
 /// The key that carries the ENI's id.
 pub const ENI_KEY: &str = "network.alibabacloud.com/allocated-eni-id";
+
+/// The address that somebody has published in the pod.
+pub fn shown_address(pod: &Pod) -> Option<Ipv4Addr> {
+    ADDRESS_KEYS.iter().find_map(|key| pod.annotations.get(*key)?.parse().ok())
+}
+
+/// Whether that was Terway, which shows nothing but the address.
+pub fn is_terways(pod: &Pod) -> bool {
+    shown_address(pod).is_some() && !ID_KEYS.iter().any(|key| pod.annotations.contains_key(*key))
+}
 
 /// Sees to it that the pod's PodEIP exists and names this attachment's EIP.
 ///

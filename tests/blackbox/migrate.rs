@@ -153,6 +153,25 @@ fn beside_the_rival_nothing_is_taken_over() {
 }
 
 #[test]
+fn until_then_an_agent_takes_terways_pods_for_served() {
+    for mode in ["event", "attach"] {
+        let scene = Scene::new();
+        scene.configure(|settings| settings["late_attach"] = mode.into());
+        let pods = [terway(&scene, "web-0", 10, End::Follows), terway(&scene, "named-0", 11, End::Users)];
+        let before = bindings(&scene);
+        scene.agent_once();
+        for pod in &pods {
+            assert!(scene.world.cluster.events_for("default", &pod.sandbox.name).is_empty(), "{mode}");
+        }
+        assert_nothing_was_bound_or_bought(&scene);
+        assert_eq!((bindings(&scene), scene.records()), (before, vec![]));
+        let told = scene.podeip(&["doctor", "pods-without-eip"]).stdout;
+        assert!(told.contains("every running pod of this node that asks for an EIP has one"), "{told}");
+        pods.iter().for_each(|pod| assert!(!told.contains(&pod.sandbox.name), "{told}"));
+    }
+}
+
+#[test]
 fn what_contradicts_the_cloud_is_refused_and_what_outlives_its_pod_is_marked() {
     let scene = Scene::new();
     let (cluster, cloud) = (&scene.world.cluster, &scene.world.cloud);

@@ -9,7 +9,7 @@ use crate::cloud::{Cloud, Eip, EipFilter, Eni};
 use crate::deadline::Deadline;
 use crate::eip::failure::Failure;
 use crate::eip::node::Node;
-use crate::eip::publish;
+use crate::eip::publish::shown_address;
 use crate::eip::request;
 use crate::kube::{Pod, PodEip};
 use crate::names::{EipId, EniId};
@@ -118,11 +118,6 @@ fn is_named(pod_eip: &PodEip, pod: &Pod) -> bool {
 
 fn asks(pod: &Pod) -> bool {
     shown_address(pod).is_some() || !matches!(request::read(&pod.annotations), Ok(None))
-}
-
-/// The address that somebody has published in the pod.
-fn shown_address(pod: &Pod) -> Option<Ipv4Addr> {
-    publish::ADDRESS_KEYS.iter().find_map(|key| pod.annotations.get(*key)?.parse().ok())
 }
 
 /// The one that the PodEIP names. Terway, which need not have written one, shows the address in the pod.

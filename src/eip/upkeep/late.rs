@@ -34,10 +34,12 @@ pub fn runs_and_asks(pod: &Pod) -> bool {
         && matches!(request::read(&pod.annotations), Ok(Some(_)))
 }
 
-/// Whether it has an EIP, or somebody else's PodEIP says that it has.
+/// Whether it has an EIP, or shows that it has one from somebody else, for `podeip migrate` to take over.
 pub fn is_served(pod: &Pod, records: &[Attachment], pod_eip: Option<&PodEip>) -> bool {
     let recorded = records.iter().any(|record| record.eip.is_some() && pod.is_instance(&record.pod.uid));
-    recorded || pod_eip.is_some_and(|it| it.pod_uid().is_none_or(|uid| pod.is_instance(&uid)))
+    recorded
+        || publish::is_terways(pod)
+        || pod_eip.is_some_and(|it| it.pod_uid().is_none_or(|uid| pod.is_instance(&uid)))
 }
 
 impl Upkeep<'_> {
