@@ -82,7 +82,7 @@ fn take_off(options: &UninstallOptions) -> anyhow::Result<()> {
          podeip in kube-system)"
     );
     if !(options.release || options.keep) {
-        refuse_undecided(&store)?;
+        refuse_undecided(&store, "nothing was done")?;
     }
     let conf_dir = ConfDir::new(&options.paths.conf_dir, &paths, StanzaIn::List);
     for what in conf_dir.take_out()? {
@@ -95,6 +95,9 @@ fn take_off(options: &UninstallOptions) -> anyhow::Result<()> {
     );
     if options.release {
         release_all(&paths, &store, options)?;
+    } else if !options.keep {
+        // An ADD that was under way when the stanza went has nobody to end it.
+        refuse_undecided(&store, "only the stanza was taken out")?;
     }
     remove_files(&paths)?;
     remove_executable(options)?;
@@ -108,10 +111,10 @@ fn take_off(options: &UninstallOptions) -> anyhow::Result<()> {
 }
 
 /// The refusal that names the pods and both ways on.
-fn refuse_undecided(store: &Store) -> anyhow::Result<()> {
+fn refuse_undecided(store: &Store, done: &str) -> anyhow::Result<()> {
     if let Some(file) = store.set_aside()?.first() {
         bail!(
-            "records of pods may be lost with {}, and nothing was done; run `podeip gc` to rebuild them and delete that \
+            "records of pods may be lost with {}, and {done}; run `podeip gc` to rebuild them and delete that \
              file, or say --keep to leave all EIPs bound",
             file.display()
         );
@@ -120,7 +123,7 @@ fn refuse_undecided(store: &Store) -> anyhow::Result<()> {
     let names: Vec<String> = store.inspect()?.iter().map(name).collect();
     ensure!(
         names.is_empty(),
-        "pods of this node have EIPs, and nothing was done: {}; say --release to unbind these EIPs and release what no \
+        "pods of this node have EIPs, and {done}: {}; say --release to unbind these EIPs and release what no \
          PodEIP keeps, or --keep to leave them bound and recorded",
         names.join(", ")
     );

@@ -27,9 +27,7 @@ impl MirroredToken {
         match durable::remove(&self.target) {
             Ok(()) => Ok(Repair::Done(format!("{target} removed, as {source} was"))),
             Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(Repair::Sound),
-            Err(error) => {
-                Err(error).with_context(|| format!("cannot remove {target}; its directory must be writable"))
-            }
+            Err(error) => Err(error).with_context(|| format!("cannot remove {target}; its directory must be writable")),
         }
     }
 }

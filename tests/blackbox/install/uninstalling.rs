@@ -1,7 +1,8 @@
 //! `podeip uninstall` on a node whose pods have EIPs.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
+use std::process::Command;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::site::Site;
 use crate::arranged;
-use crate::scene::{NODE, Sandbox, await_true};
+use crate::scene::{Answer, NODE, Sandbox, await_true};
 
 /// Pods of all kinds: what is allocated goes, what is named or fixed stays.
 struct Pods {
@@ -138,5 +139,32 @@ fn the_executable_stays_while_a_pods_list_names_it() {
     site.scene.del(&pod);
     fs::remove_file(site.scene.path("results/podnet-c-eth0")).unwrap();
     assert_eq!(site.uninstall(&[]).code, Some(0));
+    site.assert_gone();
+}
+
+#[test]
+fn an_add_that_was_under_way_when_the_stanza_went_is_decided_about_too() {
+    let site = Site::with_executable();
+    site.install();
+    // Reading it stops the uninstallation behind its first look at the records.
+    let pipe = site.conf("99-slow.conflist");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let uninstalling = site.uninstalling(&[]).spawn().unwrap();
+    let mut slow = fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+    let (pod, _) = arranged::served(&site.scene, "follow", 5, "Follow");
+    site.write_conf("slow", "{}");
+    fs::rename(site.conf("slow"), &pipe).unwrap();
+    slow.write_all(b"{}").unwrap();
+    drop(slow);
+    let answer: Answer = uninstalling.wait_with_output().unwrap().into();
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    assert!(answer.stderr.contains("default/follow") && answer.stderr.contains("only the stanza"), "{answer:?}");
+    assert_eq!(site.chain().unwrap(), ["bridge"]);
+    assert!(site.scene.path("eni_conf").exists() && site.executable().exists());
+
+    let answer = site.uninstall(&["--release"]);
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    assert!(site.scene.on(pod.ip).is_empty());
+    fs::remove_file(&pipe).unwrap();
     site.assert_gone();
 }
