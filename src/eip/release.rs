@@ -42,7 +42,11 @@ pub fn judge(views: &Views, cluster: &str) -> Result<Option<Target>, String> {
     let pod = told("the pod", &views.pod)?;
     let claim = told("the PodEIP", &views.pod_eip)?;
     let living = pod.filter(|pod| !pod.finished());
-    if let Some(record) = told("this node's record", &views.record)? {
+    // One that was named may have been left behind by an earlier pod of a name that has another by now.
+    let named = views.cloud.known();
+    let record = told("this node's record", &views.record)?.filter(|record| named.is_none_or(|it| has(record, it)));
+    let claim = claim.filter(|claim| named.is_none_or(|it| claim.spec.allocation_id == it.id));
+    if let Some(record) = record {
         let own = living.is_some_and(|pod| pod.is_instance(&record.pod.uid));
         return if own && record.binding.is_some() {
             Err(uses(&record.pod))
@@ -56,6 +60,14 @@ pub fn judge(views: &Views, cluster: &str) -> Result<Option<Target>, String> {
             let left = told("the cloud", &views.cloud)?.filter(|eip| eip.status != EipStatus::Releasing);
             left.map(|eip| of_tags(eip, living, cluster)).transpose()
         }
+    }
+}
+
+/// Whether `record` is about `eip`; one that was just bought need not be recorded yet.
+fn has(record: &Attachment, eip: &Eip) -> bool {
+    match &record.eip {
+        Some(own) => own.id == eip.id,
+        None => eip.tags.get(owner::TAG_UID).is_some_and(|uid| uid == record.pod.uid.as_str()),
     }
 }
 

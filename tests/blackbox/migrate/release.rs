@@ -79,6 +79,28 @@ fn what_no_pod_uses_is_given_up_whoever_speaks_for_it() {
 }
 
 #[test]
+fn an_eip_that_leaked_is_given_up_without_the_one_that_its_pods_name_keeps() {
+    let scene = Scene::new();
+    let (held, of_held) = served(&scene, "held-0", 11, "Follow");
+    scene.del(&held);
+    let (kept, of_kept) = served(&scene, "kept-0", 12, "Never");
+    scene.delete_pod(&kept);
+    scene.del(&kept);
+    served(&scene, "used-0", 13, "Follow");
+    let others = (scene.records(), scene.world.cluster.list("podeips"));
+    for name in ["held-0", "kept-0", "used-0"] {
+        for by_address in [false, true] {
+            let leaked = tagged_eip(&scene, name, "u-9", NODE);
+            let address = scene.world.cloud.eip(&leaked).unwrap().address.to_string();
+            assert_said(&release(&scene, if by_address { &address } else { &leaked }), 0, &[&leaked, "is released"]);
+            assert!(is_gone(&scene, &leaked), "{name}");
+        }
+    }
+    assert!(!is_gone(&scene, &of_held) && !is_gone(&scene, &of_kept));
+    assert_eq!((scene.records(), scene.world.cluster.list("podeips")), others);
+}
+
+#[test]
 fn what_is_used_or_not_podeips_or_not_known_is_refused() {
     let scene = Scene::new();
     let (used, of_used) = served(&scene, "used-0", 11, "Never");
