@@ -100,6 +100,12 @@ pub fn inlined(text: &str) -> Result<Option<&str>, Unfit> {
     Ok(list.ours().next().map(|at| list.plugins[at].json))
 }
 
+/// Whether the text is Multus's, which calls the list of the primary itself.
+pub fn delegates(text: &str) -> bool {
+    let first = List::read_any(text).ok().and_then(|list| Some(list.plugins.first()?.r#type.clone()));
+    first.or_else(|| type_of(text)).is_some_and(|it| DELEGATORS.contains(&it.as_str()))
+}
+
 /// What [`chained`] would mend in a list that has our stanza, in words for a table.
 ///
 /// # Errors

@@ -8,6 +8,7 @@ use anyhow::Context;
 use serde_json::Value;
 
 use super::cli::PathOptions;
+use crate::cni::conflist;
 use crate::cni::drop_in;
 use crate::cni::error::CniError;
 use crate::cni::stanza::{Keys, PLUGIN_TYPE, POD_ANNOTATIONS, Reading, Stanza, unknown_keys};
@@ -101,33 +102,39 @@ pub struct Ours {
     pub again_in: Option<PathBuf>,
 }
 
-/// What a runtime loads from `directory`.
+/// What a runtime loads from `directory`; where that is Multus's, the file that Multus loads.
 ///
 /// # Errors
 /// A directory that cannot be read.
 pub fn loaded(directory: &Path) -> anyhow::Result<Option<Loaded>> {
     let mut skipped = Vec::new();
+    let mut multus = None;
     for file in files_in(directory, &RUNTIMES_EXTENSIONS)? {
         let Some(content) = read_json(&file, &mut |oddity| skipped.push(oddity)) else { continue };
         let inlined = content.get("plugins").and_then(Value::as_array);
         let is_list = file.extension().is_some_and(|found| found == "conflist");
-        if is_list && inlined.is_some_and(|plugins| !plugins.is_empty()) {
-            let ours = match stanza_of(directory, file.clone(), &content, &mut drop)? {
+        let ours = if is_list && inlined.is_some_and(|plugins| !plugins.is_empty()) {
+            match stanza_of(directory, file.clone(), &content, &mut drop)? {
                 Some((path, stanza)) => {
                     let found = ours(path, &stanza, inlined.map_or(&[], Vec::as_slice))?;
                     let dropped_in = dropped_in(directory, &content, &mut drop)?.map(|(path, _)| path);
                     Some(Ours { again_in: dropped_in.filter(|path| *path != found.file), ..found })
                 }
                 None => None,
-            };
-            return Ok(Some(Loaded { file, ours, skipped }));
+            }
+        } else if !is_list && content.get("type").is_some_and(Value::is_string) {
+            if is_ours(&content) { Some(ours(file.clone(), &content, &[])?) } else { None }
+        } else {
+            continue;
+        };
+        let calls_another = ours.is_none() && conflist::delegates(&content.to_string());
+        let found = Loaded { file, ours, skipped: skipped.clone() };
+        if !calls_another {
+            return Ok(Some(found));
         }
-        if !is_list && content.get("type").is_some_and(Value::is_string) {
-            let ours = if is_ours(&content) { Some(ours(file.clone(), &content, &[])?) } else { None };
-            return Ok(Some(Loaded { file, ours, skipped }));
-        }
+        multus.get_or_insert(found);
     }
-    Ok(None)
+    Ok(multus)
 }
 
 /// Whether any file that a runtime may take from `directory` names us, be it one that it does not take now.

@@ -146,6 +146,18 @@ impl ConfDir {
         bail!("{} changes all the time; end whatever rewrites it", path.display())
     }
 
+    /// Whether the list that Multus calls has our stanza, which somebody put there. What has no list in this
+    /// directory cannot be seen, and the rest of the installation serves it all the same.
+    fn beside_multus(&self, multus: &Path) -> anyhow::Result<Repair> {
+        let carries = |path: &PathBuf| {
+            fs::read_to_string(path).is_ok_and(|text| matches!(conflist::chained(&text, &self.wanted), Ok(None)))
+        };
+        Ok(match self.files()?.iter().any(carries) {
+            true => Repair::Sound,
+            false => Repair::Waiting(format!("{}: {}", multus.display(), Unfit::Delegates)),
+        })
+    }
+
     /// Lists of ours whose `.conf` is not what runtimes would take any more. They would hide what is.
     fn remove_stale(&self, primary: Option<&Path>) -> anyhow::Result<Vec<String>> {
         let wanted = primary.map(derived_from);
@@ -185,11 +197,15 @@ impl Kept for ConfDir {
     fn put_right(&self) -> anyhow::Result<Repair> {
         durable::sweep_leftovers(&self.directory);
         let primary = self.primary()?;
-        let settled = primary.as_deref().map(|primary| self.settle(primary));
+        let multus = primary.as_deref().filter(|it| fs::read_to_string(it).is_ok_and(|it| conflist::delegates(&it)));
+        let settled = primary.as_deref().filter(|_| multus.is_none()).map(|primary| self.settle(primary));
         // Also where the primary cannot carry our stanza: without that it works, and behind a stale list it is hidden.
         let removed = self.remove_stale(primary.as_deref())?;
         let mut done: Vec<String> = settled.transpose()?.into_iter().flatten().collect();
         done.extend(removed);
+        if let Some(multus) = multus.filter(|_| done.is_empty()) {
+            return self.beside_multus(multus);
+        }
         Ok(match primary {
             _ if !done.is_empty() => Repair::Done(done.join("; ")),
             Some(_) => Repair::Sound,

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -173,4 +174,25 @@ fn the_add_on_token_comes_and_goes_with_its_secret() {
     assert!(answer.stdout.contains("token-config removed"), "{answer:?}");
     assert!(!site.scene.path("token-config").exists());
     assert_eq!(right(install()), as_it_should_be);
+}
+
+#[test]
+fn beside_multus_the_rest_is_installed_for_a_stanza_that_is_put_in_by_hand() {
+    let site = Site::with_executable();
+    let multus = r#"{"cniVersion": "0.4.0", "name": "m", "type": "multus-shim"}"#;
+    site.write_conf("00-multus.conf", multus);
+    let before = site.conf_files();
+    let waiting = site.install();
+    assert!(waiting.stderr.contains("put the podeip stanza into that list by hand"), "{waiting:?}");
+    assert_eq!(site.conf_files(), before);
+    assert!(site.scene.path("kubeconfig").exists(), "the agent that keeps it starts");
+
+    fs::remove_file(site.conf("00-multus.conf")).unwrap();
+    site.install();
+    site.write_conf("00-multus.conf", multus);
+    assert_eq!(site.install().stderr, "everything is as it should be\n");
+    let mut doctor = Command::new(executable());
+    doctor.env_clear().args(["doctor", "conflist", "--conf-dir"]).arg(site.scene.path("net.d"));
+    let told = Answer::from(doctor.output().unwrap()).stdout;
+    assert!(told.contains("plugin 2 of") && told.contains("10-podnet.conflist"), "{told}");
 }
