@@ -233,6 +233,10 @@ impl<'a> Attempt<'a> {
         if pod_eip.deleting || !(own || contest::inherits(pod_eip, &self.sandbox.pod.uid)) {
             return Ok(None);
         }
+        if pod_eip.pod_uid().is_none() {
+            // Whoever wrote it would go on with it.
+            coexist::refuse_beside_rival(self.node, &self.sandbox.pod)?;
+        }
         // A PodEIP may name an EIP that was released behind its back; then one is bought.
         let Some(eip) = self.node.cloud()?.eip(&pod_eip.spec.allocation_id, self.deadline)? else { return Ok(None) };
         // One that other tools or people wrote proves nothing, and what we did not buy is never released.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use podeip_sim::cloud::defaults;
+use podeip_sim::cloud::{UserEip, defaults};
 use serde_json::{Value, json};
 
 use crate::agent::Agent;
@@ -66,6 +66,19 @@ fn beside_a_rival_no_pod_is_bought_an_eip() {
     assert!(scene.pod_eip(&asking).is_none());
     assert!(!scene.records().iter().any(|record| record["pod"]["name"] == "web-0"), "{:?}", scene.records());
 
+    // Nor is what the rival keeps for a pod of the name taken from it.
+    let theirs = scene.world.cloud.create_user_eip(UserEip::default());
+    let pod_eip = json!({
+        "apiVersion": "alibabacloud.com/v1beta1", "kind": "PodEIP",
+        "metadata": {"name": "fixed-0", "namespace": "default"},
+        "spec": {"allocationID": theirs, "allocationType": {"type": "Auto", "releaseStrategy": "Never"}},
+    });
+    scene.world.cluster.create(pod_eip).unwrap();
+    let fixed = scene.pod("fixed-0", [10, 219, 0, 9], &[WITH_EIP]);
+    let before = scene.pod_eip(&fixed);
+    scene.add(&fixed).assert_error(101, &["default/fixed-0", "ack-extend-network-controller"]);
+    assert_eq!((scene.pod_eip(&fixed), scene.on(fixed.ip).len()), (before, 0));
+
     // Whoever is not bought anything goes on: a sandbox restart, a named EIP, a plain pod.
     let earlier = earlier.restarted();
     scene.add(&earlier).assert_added(&earlier);
@@ -84,8 +97,10 @@ fn beside_a_rival_no_pod_is_bought_an_eip() {
 
     scene.note_rival("Terway", "enable_eip_pool is true");
     scene.configure(|settings| settings["coexistence"] = Value::from("ignore"));
-    scene.add(&asking).assert_added(&asking);
-    scene.assert_served(&asking);
+    for pod in [&asking, &fixed] {
+        scene.add(pod).assert_added(pod);
+        scene.assert_served(pod);
+    }
 
     // Without the note, the default serves again.
     scene.configure(|_| {});
