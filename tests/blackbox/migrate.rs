@@ -172,6 +172,18 @@ fn until_then_an_agent_takes_terways_pods_for_served() {
 }
 
 #[test]
+fn doctor_does_not_pass_the_egress_of_a_sandbox_that_it_does_not_know() {
+    let scene = Scene::new();
+    terway(&scene, "web-0", 10, End::Follows);
+    assert_eq!(migrate(&scene, &["--from", "terway"]).code, Some(0));
+    let told = scene.podeip(&["doctor", "egress-route", "-o", "json"]);
+    let found: Vec<Value> = serde_json::from_str(&told.stdout).unwrap();
+    let finding = found.iter().find(|it| it["name"] == "egress-route").unwrap();
+    assert_eq!(finding["verdict"], "skip", "{finding}");
+    assert!(finding["reason"].as_str().unwrap().contains("1 of 1 pods"), "{finding}");
+}
+
+#[test]
 fn what_contradicts_the_cloud_is_refused_and_what_outlives_its_pod_is_marked() {
     let scene = Scene::new();
     let (cluster, cloud) = (&scene.world.cluster, &scene.world.cloud);

@@ -22,10 +22,12 @@ struct Astray {
 }
 
 pub fn egress_route(subject: &Subject) -> Finding {
-    let bound = match subject.records() {
-        Ok(records) => records.into_iter().filter_map(bound).collect::<Vec<_>>(),
+    let records = match subject.records() {
+        Ok(records) => records,
         Err(failure) => return Finding::skip(chain(&failure)),
     };
+    let unknown = records.iter().filter(|record| record.phase == Phase::Bound && record.netns.is_empty()).count();
+    let bound: Vec<_> = records.into_iter().filter_map(bound).collect();
     let looks = at_once::each(&bound, |(record, binding)| astray(subject, record, binding));
     let mut wrong = Vec::new();
     let mut unseen = Vec::new();
@@ -43,6 +45,11 @@ pub fn egress_route(subject: &Subject) -> Finding {
             Finding::fail(what.join("; "), first.remedy)
         }
         (None, Some(first)) => Finding::skip(format!("{} of {pods} pods cannot be looked at; {first}", unseen.len())),
+        (None, None) if unknown > 0 => Finding::skip(format!(
+            "{unknown} of {} pods cannot be looked at: they were set up without podeip, or their records were lost, and \
+             their sandboxes are not known",
+            pods + unknown
+        )),
         (None, None) if pods == 0 => Finding::pass("no pod of this node has an EIP bound"),
         (None, None) => Finding::pass(format!("{pods} of {pods} pods with an EIP leave by its ENI")),
     }
