@@ -13,6 +13,7 @@ use crate::cni::stanza::POD_ANNOTATIONS;
 use crate::eip::compare::phase_text;
 use crate::eip::failure::{Failure, chain};
 use crate::ops::cilium;
+use crate::ops::install::conf_dir;
 use crate::ops::install::runtime::DropIns;
 use crate::ops::paths::{Loaded, Ours};
 use crate::ops::print::{age, or_dash};
@@ -106,6 +107,12 @@ fn chained(ours: &Ours, loaded: &Loaded, subject: &Subject) -> Finding {
         return Finding::fail(
             format!("in {} the podeip stanza stands before every other plugin", loaded.file.display()),
             "move the podeip stanza behind the primary plugin, which gives the pod its address",
+        );
+    }
+    if let Some(outdated) = conf_dir::outdated(&loaded.file) {
+        return Finding::fail(
+            format!("{outdated}, so that pods are set up by a primary plugin of before"),
+            "run `podeip install`, and see that the agent runs, which has the list follow",
         );
     }
     let oddity = fs::read_to_string(&loaded.file).map(|text| conflist::oddity(&text)).unwrap_or(Ok(None));

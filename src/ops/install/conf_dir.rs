@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
+use serde_json::Value;
 use tempfile::NamedTempFile;
 
 use super::super::{cilium, paths};
@@ -218,6 +219,18 @@ impl Kept for ConfDir {
 fn is_derived(path: &Path) -> bool {
     let name = if cilium::is_set_aside(path) { path.file_stem() } else { path.file_name() };
     name.is_some_and(|name| name.as_encoded_bytes().ends_with(DERIVED_ENDING.as_bytes()))
+}
+
+/// Why a list that podeip made of a lone `.conf` is not what its primary wants any more, if it is one.
+pub fn outdated(list: &Path) -> Option<String> {
+    let parse = |path: &Path| serde_json::from_slice::<Value>(&fs::read(path).ok()?).ok();
+    let name = list.file_name()?.to_str()?.strip_suffix(DERIVED_ENDING)?;
+    let made_of = ["conf", "json"].map(|ending| list.with_file_name(format!("{name}.{ending}")));
+    let Some(conf) = made_of.iter().find(|conf| conf.exists()) else {
+        return Some(format!("{} was made of a {name}.conf that is gone", list.display()));
+    };
+    let same = parse(list).and_then(|list| Some(list["plugins"][0] == parse(conf)?));
+    (same == Some(false)).then(|| format!("{} differs from {}, of which it was made", list.display(), conf.display()))
 }
 
 fn derived_from(conf: &Path) -> PathBuf {

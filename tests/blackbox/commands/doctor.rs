@@ -131,6 +131,17 @@ impl Clinic {
         self.scene.world.cluster.create(node).unwrap();
     }
 
+    /// One that podeip made of a `.conf`, which is another by now.
+    fn write_list_of_a_conf(&self, by_now: Option<&str>) {
+        let conf = |kind: &str| json!({"cniVersion": "1.0.0", "name": "lone", "type": kind});
+        let mut list = conf("ptp");
+        list["plugins"] = json!([conf("ptp"), self.scene.stanza()]);
+        self.scene.write("net.d/05-lone-podeip.conflist", &list.to_string());
+        if let Some(kind) = by_now {
+            self.scene.write("net.d/05-lone.conf", &conf(kind).to_string());
+        }
+    }
+
     /// The agent of this version lives.
     fn hold_agent_lock(&mut self, version: &str) {
         self.agent = None;
@@ -167,6 +178,8 @@ impl Clinic {
         for file in [
             "state/rival.json",
             "net.d/05-first.conflist",
+            "net.d/05-lone.conf",
+            "net.d/05-lone-podeip.conflist",
             "net.d/05-cilium.conflist",
             "net.d/10-pods.conflist.cilium_bak",
         ] {
@@ -287,6 +300,10 @@ const FAULTS: &[Fault] = &[
     }),
     warns("conflist", "stands more than once", "podeip install", |it| {
         it.write_list(&[json!({"type": "bridge"}), it.scene.stanza(), it.scene.stanza()]);
+    }),
+    fails("conflist", "05-lone.conf that is gone", "podeip install", |it| it.write_list_of_a_conf(None)),
+    fails("conflist", "05-lone.conf, of which it was made", "podeip install", |it| {
+        it.write_list_of_a_conf(Some("macvlan"));
     }),
     fails("conflist", "has no network configuration", "primary plugin", |it| {
         fs::remove_file(it.scene.path("net.d/10-pods.conflist")).unwrap();
