@@ -188,7 +188,7 @@ impl<'a> Keys<'a> {
             Some(Value::Bool(on)) => Ok(*on),
             Some(Value::String(text)) if text.eq_ignore_ascii_case("true") => Ok(true),
             Some(Value::String(text)) if text.eq_ignore_ascii_case("false") => Ok(false),
-            Some(other) => Err(self.fault(key, format!("must be true or false, not {other}"))),
+            Some(other) => Err(self.fault(key, format!("must be true or false, not {}", shown(other)))),
         }
     }
 
@@ -198,7 +198,7 @@ impl<'a> Keys<'a> {
         let chosen = allowed.iter().find(|(word, _)| value.as_str() == Some(word));
         chosen.map(|(_, choice)| *choice).ok_or_else(|| {
             let words: Vec<String> = allowed.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-            self.fault(key, format!("must be {}, not {value}", words.join(" or ")))
+            self.fault(key, format!("must be {}, not {}", words.join(" or "), shown(value)))
         })
     }
 
@@ -261,7 +261,7 @@ impl<'a> Keys<'a> {
             Value::String(text) => text.parse().ok(),
             _ => None,
         };
-        number.filter(is_allowed).ok_or_else(|| self.fault(key, format!("must be {allowed}, not {value}")))
+        number.filter(is_allowed).ok_or_else(|| self.fault(key, format!("must be {allowed}, not {}", shown(value))))
     }
 
     fn whole(&self, key: &'static str, default: u32, least: u32) -> Result<u32, SettingsError> {
@@ -278,6 +278,21 @@ impl<'a> Keys<'a> {
 
     fn minutes(&self, key: &'static str, default: u32, least: u32) -> Result<Duration, SettingsError> {
         Ok(Duration::from_secs(60 * u64::from(self.whole(key, default, least)?)))
+    }
+}
+
+/// A value for an error: whole if it is a short single one. A list or an object may hold anything, such as the rest of
+/// the file behind a missing brace.
+fn shown(value: &Value) -> String {
+    const LONGEST: usize = 80;
+    let text = match value {
+        Value::Array(_) => "a list".into(),
+        Value::Object(_) => "an object".into(),
+        single => single.to_string(),
+    };
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
     }
 }
 

@@ -108,17 +108,18 @@ impl FromStr for GoDuration {
     }
 }
 
-/// Reads one number with its unit off the front of `text`.
+/// Reads one number with its unit off the front of `text`, of which no error repeats anything: whoever reports it shows
+/// the whole text, on one line and no longer than people read.
 fn part_in_nanos(text: &str) -> Result<(u128, &str), String> {
     let is_number = |c: char| c.is_ascii_digit() || c == '.';
     let (number, rest) = text.split_at(text.find(|c| !is_number(c)).unwrap_or(text.len()));
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     if (whole.is_empty() && fraction.is_empty()) || fraction.contains('.') {
-        return Err(format!("no number at \"{text}\""));
+        return Err("a number is missing".into());
     }
     let (unit, after) = rest.split_at(rest.find(is_number).unwrap_or(rest.len()));
     let Some((_, scale)) = UNITS.iter().find(|(name, _)| *name == unit) else {
-        return Err(if unit.is_empty() { "a unit is missing".into() } else { format!("unknown unit \"{unit}\"") });
+        return Err(if unit.is_empty() { "a unit is missing" } else { "unknown unit" }.into());
     };
     let whole: u128 =
         if whole.is_empty() { 0 } else { whole.parse::<u64>().map_err(|_| "too long".to_string())?.into() };
@@ -189,6 +190,10 @@ mod tests {
         assert_eq!("5m30s".parse(), Ok(Strategy::After(GoDuration(Duration::from_secs(330)))));
         for text in ["never", "follow", "0s", "0", "-5m", "5", ""] {
             assert!(text.parse::<Strategy>().is_err(), "{text}");
+        }
+        for text in ["e\r\nip", "5e\r\nip", "5\u{202e}"] {
+            let reason = text.parse::<Strategy>().unwrap_err();
+            assert!(!reason.contains(&text[1..]), "the text stands beside it already: {reason}");
         }
     }
 

@@ -53,6 +53,13 @@ pub(super) struct Refusal {
     pub denied: Option<String>,
 }
 
+impl Refusal {
+    /// All that comes from the answer and is printed.
+    pub fn texts(&mut self) -> impl Iterator<Item = &mut String> {
+        [&mut self.code, &mut self.message, &mut self.request_id, &mut self.denied].into_iter().flatten()
+    }
+}
+
 impl Failure {
     pub fn class(&self) -> Class {
         match self {

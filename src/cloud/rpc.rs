@@ -256,7 +256,7 @@ impl Display for AccessDenied {
     }
 }
 
-fn decode<T: DeserializeOwned>(answer: &Answer) -> Result<T, Failure> {
+pub(super) fn decode<T: DeserializeOwned>(answer: &Answer) -> Result<T, Failure> {
     let garbled = |reason| Failure::Garbled { status: answer.status, reason };
     if (200..300).contains(&answer.status) {
         return object(&answer.body).map_err(garbled);
@@ -290,12 +290,13 @@ fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     })
 }
 
-/// Takes what must not be printed out of the cloud's message.
-fn clean(failure: Failure, signed: &str, credentials: &Credentials) -> Failure {
+/// Takes what must not be printed out of what the cloud says: a message quotes the request, and whatever stands between
+/// us and the cloud may quote it anywhere.
+pub(super) fn clean(failure: Failure, signed: &str, credentials: &Credentials) -> Failure {
     let Failure::Refused(mut refusal) = failure else { return failure };
-    refusal.message = refusal.message.map(|message| {
-        without_signature(&without_secrets(without_signed_text(&message, signed), credentials.secrets()))
-    });
+    for text in refusal.texts() {
+        *text = without_signature(&without_secrets(without_signed_text(text, signed), credentials.secrets()));
+    }
     Failure::Refused(refusal)
 }
 

@@ -83,13 +83,13 @@ pub(super) struct Exchange {
 /// What STS answers.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Assumed {
-    credentials: WireCredentials,
+pub(super) struct Assumed {
+    pub credentials: WireCredentials,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct WireCredentials {
+pub(super) struct WireCredentials {
     access_key_id: String,
     access_key_secret: Secret,
     security_token: Secret,
@@ -187,7 +187,9 @@ fn account_of(arn: &str) -> Option<&str> {
 
 fn without_token(failure: Failure, token: &Secret) -> Failure {
     let Failure::Refused(mut refusal) = failure else { return failure };
-    refusal.message = refusal.message.map(|message| without_secrets(message, std::iter::once(token.reveal())));
+    for text in refusal.texts() {
+        *text = without_secrets(std::mem::take(text), std::iter::once(token.reveal()));
+    }
     Failure::Refused(refusal)
 }
 

@@ -158,8 +158,7 @@ impl Kube {
         })?;
         self.clock.heard(answer.date.as_deref());
         if !(200..300).contains(&answer.status) {
-            let mut refusal = Box::new(Refusal::from_answer(&answer));
-            token.into_iter().for_each(|token| refusal.hide(token));
+            let refusal = Box::new(Refusal::from_answer(&answer, token));
             return Err(KubeError::Refused { operation: operation(), refusal, tries });
         }
         decode(&answer.body).map_err(|cause| KubeError::Unreadable {
@@ -250,14 +249,14 @@ impl Kube {
 }
 
 /// What is wanted of one page of a list.
-struct Page<T> {
-    objects: Vec<T>,
+pub(super) struct Page<T> {
+    pub objects: Vec<T>,
     /// The token that the next page is asked for with.
-    proceed: Option<String>,
+    pub proceed: Option<String>,
 }
 
 impl<T> Page<T> {
-    fn read(
+    pub fn read(
         body: &[u8],
         operation: &Operation,
         decode: impl Fn(&str) -> Result<Option<T>, serde_json::Error>,

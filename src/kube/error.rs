@@ -212,22 +212,24 @@ struct WireCause {
 }
 
 impl Refusal {
-    /// Takes the token out of a message that quotes the request, as some gateways' pages do.
-    pub(super) fn hide(&mut self, token: &Secret) {
-        self.message = self.message.replace(token.reveal(), "(token)");
-    }
-
-    pub(super) fn from_answer(answer: &Answer) -> Self {
+    /// Without the token of the request, which some gateways' pages quote.
+    pub(super) fn from_answer(answer: &Answer, token: Option<&Secret>) -> Self {
+        let hidden = |text: String| match token {
+            Some(token) => text.replace(token.reveal(), "(token)"),
+            None => text,
+        };
         let wire: WireStatus = serde_json::from_slice(&answer.body).unwrap_or_default();
         let is_status = wire.kind == "Status";
-        let message = wire.message.filter(|_| is_status).unwrap_or_else(|| foreign(&answer.body));
+        // Before it is cut, which could leave the first part of a token.
+        let page = || beginning(&hidden(String::from_utf8_lossy(&answer.body).into_owned()));
+        let message = wire.message.filter(|_| is_status).map_or_else(page, hidden);
         let (causes, retry_after) = match wire.details {
             Some(details) => (details.causes.unwrap_or_default(), details.retry_after_seconds),
             None => (Vec::new(), None),
         };
         Self {
             status: answer.status,
-            reason: wire.reason.filter(|_| is_status).unwrap_or_default(),
+            reason: wire.reason.filter(|_| is_status).map(hidden).unwrap_or_default(),
             message,
             is_status,
             fields: causes.into_iter().filter_map(|cause| cause.field).collect(),
@@ -262,8 +264,7 @@ impl Refusal {
 }
 
 /// The beginning of an answer that is not a `Status`, on one line.
-fn foreign(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body);
+fn beginning(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     if words.is_empty() {
         return "(empty answer)".into();
@@ -280,13 +281,28 @@ mod tests {
         let answer = Answer { status, date: None, body: body.as_bytes().to_vec() };
         KubeError::Refused {
             operation: Box::new(Operation::on(Verb::Patch, resource, "shop", "web-0")),
-            refusal: Box::new(Refusal::from_answer(&answer)),
+            refusal: Box::new(Refusal::from_answer(&answer, None)),
             tries: 1,
         }
     }
 
     fn status(code: u16, reason: &str, message: &str) -> String {
         serde_json::json!({"kind": "Status", "reason": reason, "message": message, "code": code}).to_string()
+    }
+
+    #[test]
+    fn no_part_of_the_token_is_in_what_a_gateway_answers() {
+        let token = Secret::new("hush-hush-hush-hush");
+        let hidden = |status, body: String| {
+            let answer = Answer { status, date: None, body: body.into_bytes() };
+            format!("{:?}", Refusal::from_answer(&answer, Some(&token)))
+        };
+        for before in [FOREIGN_TEXT - 12, FOREIGN_TEXT - 1, 0] {
+            let page = hidden(502, format!("{} {} after", "x".repeat(before), token.reveal()));
+            assert!(!page.contains("hush"), "{page}");
+        }
+        let quoted = hidden(401, status(401, token.reveal(), token.reveal()));
+        assert!(!quoted.contains("hush") && quoted.contains("(token)"), "{quoted}");
     }
 
     #[test]

@@ -88,14 +88,14 @@ pub struct RecordedEvent {
 }
 
 #[derive(Deserialize)]
-struct WireEvent {
+pub(super) struct WireEvent {
     metadata: WireMeta,
     count: Option<u64>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct WireRecorded {
+pub(super) struct WireRecorded {
     involved_object: Option<WireRegarding>,
     #[serde(rename = "type")]
     kind: Option<String>,
@@ -227,10 +227,10 @@ fn event_object(regarding: &ObjectRef, event: &Event, name: &str, now: Timestamp
     })
 }
 
-fn count_patch(known: &WireEvent, now: Timestamp) -> Value {
+pub(super) fn count_patch(known: &WireEvent, now: Timestamp) -> Value {
     json!({
         "metadata": {"uid": known.metadata.uid, "resourceVersion": known.metadata.resource_version},
-        "count": known.count.unwrap_or(1) + 1,
+        "count": known.count.unwrap_or(1).saturating_add(1),
         "lastTimestamp": wire::time_text(now),
     })
 }
@@ -275,6 +275,13 @@ mod tests {
         assert_ne!(name, event_name(&regarding("u1"), &event("EIPFaile", "dno quota")));
         let normal = Event { warning: false, node: None, ..event("EIPFailed", "no quota") };
         assert_eq!(name, event_name(&regarding("u1"), &normal));
+    }
+
+    #[test]
+    fn a_count_at_its_end_stays_there() {
+        let body = format!(r#"{{"metadata":{{"name":"e","uid":"u"}},"count":{}}}"#, u64::MAX);
+        let known = serde_json::from_str(&body).unwrap();
+        assert_eq!(count_patch(&known, Timestamp::UNIX_EPOCH)["count"], u64::MAX);
     }
 
     #[test]

@@ -124,7 +124,7 @@ impl Kube {
 }
 
 impl Holding<'_> {
-    fn spec(&self, current: Option<&Lease>, now: Timestamp) -> Value {
+    pub(super) fn spec(&self, current: Option<&Lease>, now: Timestamp) -> Value {
         // `MicroTime`: the API server wants exactly six digits.
         let now = now.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string();
         let mut spec = json!({
@@ -135,7 +135,7 @@ impl Holding<'_> {
         let changes_hands = current.is_none_or(|lease| lease.holder.as_deref() != self.holder);
         if changes_hands && self.holder.is_some() {
             spec["acquireTime"] = now.into();
-            spec["leaseTransitions"] = current.map_or(0, |lease| lease.transitions + 1).into();
+            spec["leaseTransitions"] = current.map_or(0, |lease| lease.transitions.saturating_add(1)).into();
         }
         spec
     }
@@ -177,6 +177,8 @@ mod tests {
         );
         let taken = spec(Some("n-2"), Some(&held));
         assert_eq!((&taken["leaseTransitions"], &taken["acquireTime"]), (&json!(3), &taken["renewTime"]));
+        let counted_out = Lease { transitions: u64::MAX, ..held.clone() };
+        assert_eq!(spec(Some("n-2"), Some(&counted_out))["leaseTransitions"], u64::MAX);
         assert_eq!(spec(Some("n-1"), None)["leaseTransitions"], 0);
         assert_eq!(spec(None, Some(&held))["holderIdentity"], "");
     }

@@ -52,12 +52,21 @@ impl Kube {
         });
         let operation = Operation::on(Verb::Create, Resource::ServiceAccountTokens, &namespace, &name);
         let request = Request::write(operation, Format::Json, body);
-        Ok(self.call(&request, deadline, |body| serde_json::from_slice::<WireTokenRequest>(body))?.status.token)
+        Ok(self.call(&request, deadline, issued)?)
+    }
+}
+
+/// The token in an answer. The parser quotes a value that it does not understand, which could be the token.
+pub(super) fn issued(body: &[u8]) -> serde_json::Result<Secret> {
+    match serde_json::from_slice::<WireTokenRequest>(body) {
+        Ok(answer) => Ok(answer.status.token),
+        Err(cause) if cause.is_data() => Err(serde::de::Error::custom("it has no status.token")),
+        Err(cause) => Err(cause),
     }
 }
 
 /// Namespace and name in the `sub` of a service account's token, `system:serviceaccount:NAMESPACE:NAME`.
-fn subject(token: &Secret) -> Option<(String, String)> {
+pub(super) fn subject(token: &Secret) -> Option<(String, String)> {
     let claims: Claims = claims(token)?;
     let (namespace, name) = claims.sub.strip_prefix("system:serviceaccount:")?.split_once(':')?;
     Some((namespace.to_owned(), name.to_owned()))
@@ -67,6 +76,18 @@ fn subject(token: &Secret) -> Option<(String, String)> {
 mod tests {
     use super::super::claims::tests::token;
     use super::*;
+
+    #[test]
+    fn an_answer_of_another_shape_is_not_quoted() {
+        assert_eq!(issued(br#"{"status":{"token":"hush"}}"#).unwrap(), Secret::new("hush"));
+        for body in
+            [r#"{"status":"hush"}"#, r#"{"status":{"token":["hush"]}}"#, r#""hush""#, r#"{"status":{"token":hush"#]
+        {
+            let error = issued(body.as_bytes()).unwrap_err();
+            assert!(!error.to_string().contains("hush"), "{error}");
+            assert_eq!(error.is_data(), !body.contains(":hush"), "a cut answer is asked for again: {error}");
+        }
+    }
 
     #[test]
     fn only_a_service_accounts_token_has_a_subject() {

@@ -122,7 +122,7 @@ fn choices_are_words() {
     }
     let absent = parse(json!({ "coexistence": null, "late_attach": "" })).unwrap();
     assert_eq!((absent.coexistence, absent.late_attach), (Coexistence::Refuse, LateAttach::Event));
-    for wrong in [json!("Ignore"), json!("off"), json!(true), json!(["ignore"]), json!(0)] {
+    for wrong in [json!("Ignore"), json!("off"), json!(true), json!(0)] {
         let expected = format!(
             "the settings in /etc/podeip/eni_conf: key \"coexistence\" must be \"refuse\" or \"ignore\", not {wrong}"
         );
@@ -274,4 +274,17 @@ fn a_file_that_cannot_be_read_is_named() {
     let missing = Settings::read(Path::new("/nowhere/eni_conf"), |_| None).unwrap_err();
     assert!(missing.to_string().starts_with("cannot read the settings in /nowhere/eni_conf"));
     assert_eq!(refused(json!([])), "the settings in /etc/podeip/eni_conf are not a JSON object");
+}
+
+#[test]
+fn an_error_repeats_no_list_no_object_and_no_long_text() {
+    let rest = json!({ "access_secret": "hush", "kinds": ["hush"] });
+    for key in ["enable_eip_pool", "coexistence", "kube_client_qps", "eip_gc_period_minutes"] {
+        for (value, told) in [(rest.clone(), "not an object"), (json!([rest]), "not a list")] {
+            let error = refused(json!({ key: value }));
+            assert!(error.ends_with(told) && !error.contains("hush"), "{error}");
+        }
+        let error = refused(json!({ key: "é".repeat(9999) }));
+        assert!(error.len() < 400 && error.contains("éé…"), "{error}");
+    }
 }

@@ -208,13 +208,13 @@ fn halve(file: &File, path: &Path) -> Result<(), StateError> {
 }
 
 /// As many of the newest lines as fit into [`KEPT`], behind a header.
-fn newest_half(content: &[u8]) -> Vec<u8> {
+pub(super) fn newest_half(content: &[u8]) -> Vec<u8> {
     let (dropped, lines) = split(content);
     let cut = match lines.len().checked_sub(KEPT + 1) {
         None => 0,
         Some(before) => memchr::memchr(b'\n', &lines[before..]).map_or(lines.len(), |end| before + end + 1),
     };
-    let header = Header { dropped: dropped + cut as u64 };
+    let header = Header { dropped: dropped.saturating_add(cut as u64) };
     let mut half = format!("{}\n", serde_json::json!(header)).into_bytes();
     half.extend_from_slice(&lines[cut..]);
     half
@@ -230,11 +230,11 @@ fn split(content: &[u8]) -> (u64, &[u8]) {
 }
 
 /// The whole lines behind `position`, which moves to their end.
-fn unread<'a>(content: &'a [u8], position: &mut Position) -> &'a [u8] {
+pub(super) fn unread<'a>(content: &'a [u8], position: &mut Position) -> &'a [u8] {
     let (dropped, lines) = split(content);
     // What follows the last line end is still being written.
     let whole = &lines[..memchr::memrchr(b'\n', lines).map_or(0, |end| end + 1)];
-    let end = dropped + whole.len() as u64;
+    let end = dropped.saturating_add(whole.len() as u64);
     // One that is beyond the end comes from a file that was removed: nothing of this one was read.
     let seen = if position.0 > end { 0 } else { position.0.saturating_sub(dropped) };
     position.0 = end;
@@ -243,7 +243,7 @@ fn unread<'a>(content: &'a [u8], position: &mut Position) -> &'a [u8] {
 }
 
 /// Lines that are not ours, or of another version, are passed over.
-fn parse(lines: &[u8]) -> Vec<VerbMeasures> {
+pub(super) fn parse(lines: &[u8]) -> Vec<VerbMeasures> {
     lines.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
 }
 

@@ -338,3 +338,17 @@ fn hosts_of_a_region() {
     assert_eq!(Product::Vpc.url("cn-hangzhou", true), "http://vpc-vpc.cn-hangzhou.aliyuncs.com");
     assert_eq!(Product::Sts.url("cn-hangzhou-finance", false), "https://sts-vpc.cn-hangzhou.aliyuncs.com");
 }
+
+#[test]
+fn no_part_of_a_refusal_shows_a_secret() {
+    let secret = |key: &str| format!("{key} and to%2Fken");
+    let body = serde_json::json!({"Code": secret("hush"), "Message": secret("hush"), "RequestId": secret("hush"),
+        "AccessDeniedDetail": {"AuthAction": secret("hush"), "PolicyType": secret("hush")}});
+    let answer = Answer { status: 403, date: None, body: body.to_string().into_bytes() };
+    let key = crate::cloud::AccessKey { id: "LTAI".into(), secret: crate::secret::Secret::new("hush") };
+    let credentials = Credentials { key, token: Some(crate::secret::Secret::new("to/ken")), expires: None };
+    let failure = clean(decode::<Done>(&answer).err().unwrap(), "", &credentials);
+    let error = CloudError::new("Action", "", 1, failure);
+    let shown = format!("{error} {error:?}");
+    assert!(!shown.contains("hush") && !shown.contains("to%2Fken") && shown.contains("(secret)"), "{shown}");
+}

@@ -302,3 +302,11 @@ fn the_newest_half_are_whole_lines_and_the_header_adds_up() {
     let again = [newest_half(&lines(fitting + 3)), lines(2)].concat();
     assert_eq!(half(&again), (48 + 32, lines(fitting)));
 }
+
+#[test]
+fn a_header_that_counts_too_much_hides_no_line() {
+    let content = format!("{{\"dropped\":{}}}\nx\ny\n", u64::MAX);
+    let mut position = Position::default();
+    assert_eq!(unread(content.as_bytes(), &mut position), b"x\ny\n");
+    assert_eq!(split(&newest_half(content.as_bytes())), (u64::MAX, &b"x\ny\n"[..]));
+}
