@@ -79,7 +79,7 @@ pub(super) fn read(path: &Path) -> Result<Option<Credentials>, TokenError> {
     }
 }
 
-fn decode(path: &Path, text: &[u8]) -> Result<Credentials, TokenError> {
+pub(super) fn decode(path: &Path, text: &[u8]) -> Result<Credentials, TokenError> {
     // The parser's own message could quote a value.
     let file: TokenFile = serde_json::from_slice(text).map_err(|_| TokenError::Form { path: path.into() })?;
     if let Some(Refusal { role_name, code, message }) = file.error {

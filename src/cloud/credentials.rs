@@ -85,7 +85,7 @@ impl fmt::Display for Source {
 }
 
 /// What a source said.
-enum Found {
+pub(super) enum Found {
     Here(Credentials),
     /// It has none, and why: the next one is asked.
     Absent(String),
@@ -292,7 +292,7 @@ struct RoleCredentials {
     expiration: Option<Timestamp>,
 }
 
-fn role_credentials(text: &str, role: &str, path: &str) -> Result<Found, CloudError> {
+pub(super) fn role_credentials(text: &str, role: &str, path: &str) -> Result<Found, CloudError> {
     // The parser's own message may quote the secret.
     let unreadable = || {
         let reason = "not the JSON of a RAM role's credentials".into();

@@ -82,10 +82,10 @@ impl From<WireEni> for Eni {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct DescribeAnswer {
+pub(super) struct DescribeAnswer {
     // Not defaulted: an answer without it is cut.
     #[serde(deserialize_with = "list")]
-    network_interface_sets: Vec<Eni>,
+    pub network_interface_sets: Vec<Eni>,
 }
 
 impl Cloud {

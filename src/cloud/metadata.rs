@@ -182,7 +182,7 @@ fn passing(failure: &Failure) -> bool {
     matches!(failure.class(), Class::NotSent | Class::Unanswered | Class::Throttled | Class::ServerTrouble)
 }
 
-fn trimmed(body: &[u8]) -> Option<String> {
+pub(super) fn trimmed(body: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(body);
     let text = text.trim();
     (!text.is_empty()).then(|| text.to_string())

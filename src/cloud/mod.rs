@@ -11,6 +11,8 @@ mod credentials;
 mod ecs;
 mod eip;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzz;
 mod metadata;
 mod permission;
 mod place;

@@ -28,20 +28,20 @@ const TO_ENI: &str = "NetworkInterface";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct AllocateAnswer {
-    allocation_id: EipId,
+pub(super) struct AllocateAnswer {
+    pub allocation_id: EipId,
     #[serde(default, deserialize_with = "text")]
     eip_address: String,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct DescribeAnswer {
+pub(super) struct DescribeAnswer {
     #[serde(default, deserialize_with = "text")]
-    total_count: String,
+    pub total_count: String,
     // Not defaulted: an answer without it is cut, and must not read as "no such EIP".
     #[serde(deserialize_with = "list")]
-    eip_addresses: Vec<Eip>,
+    pub eip_addresses: Vec<Eip>,
 }
 
 impl Cloud {

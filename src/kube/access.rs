@@ -9,13 +9,13 @@ use super::request::{Format, Operation, Request, Resource, Verb};
 use crate::deadline::Deadline;
 
 #[derive(Deserialize)]
-struct WireReview {
-    status: WireStatus,
+pub(super) struct WireReview {
+    pub status: WireStatus,
 }
 
 #[derive(Deserialize)]
-struct WireStatus {
-    allowed: bool,
+pub(super) struct WireStatus {
+    pub allowed: bool,
 }
 
 impl Kube {

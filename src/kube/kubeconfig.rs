@@ -68,7 +68,12 @@ pub(super) fn load(path: &Path) -> Result<Kubeconfig, KubeconfigError> {
         io::ErrorKind::NotFound => KubeconfigError::Missing { path: path.into() },
         _ => KubeconfigError::Unreadable { path: path.into(), cause },
     })?;
-    let document = parse(path, &text)?;
+    understood(path, &text)
+}
+
+/// As [`load`], from the file's text.
+pub(super) fn understood(path: &Path, text: &str) -> Result<Kubeconfig, KubeconfigError> {
+    let document = parse(path, text)?;
     let root = Node { file: path, key: String::new(), value: &document };
     let context = root.entry("contexts", root.needed("current-context")?, "context")?;
     let cluster = root.entry("clusters", context.needed("cluster")?, "cluster")?;

@@ -11,6 +11,8 @@ mod client;
 mod clock;
 mod error;
 mod event;
+#[cfg(feature = "fuzzing")]
+pub mod fuzz;
 mod kubeconfig;
 mod lease;
 mod node;

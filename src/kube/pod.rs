@@ -95,7 +95,7 @@ impl Pod {
 }
 
 #[derive(Deserialize)]
-struct WirePod {
+pub(super) struct WirePod {
     metadata: WireMeta,
     spec: Option<WireSpec>,
     status: Option<WireStatus>,

@@ -15,6 +15,8 @@
 mod directory;
 mod error;
 pub mod format;
+#[cfg(feature = "fuzzing")]
+pub mod fuzz;
 mod lock;
 pub mod measures;
 mod rival;

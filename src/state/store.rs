@@ -275,7 +275,7 @@ impl Store {
         }
     }
 
-    fn parse(&self, content: &[u8]) -> Result<StateFile, Unusable> {
+    pub(super) fn parse(&self, content: &[u8]) -> Result<StateFile, Unusable> {
         match serde_json::from_slice::<StateFile>(content) {
             Ok(file) if file.version == VERSION => Ok(file),
             parsed => Err(self.why_unusable(content, parsed)),
@@ -317,18 +317,18 @@ impl Store {
 }
 
 /// Why a state file cannot be used.
-enum Unusable {
+pub(super) enum Unusable {
     Newer(StateError),
     Corrupt(String),
 }
 
 /// Whether `content` is whole, as this version writes it.
-fn is_whole(content: &[u8]) -> bool {
+pub(super) fn is_whole(content: &[u8]) -> bool {
     content.starts_with(format!("{{\"version\":{VERSION},").as_bytes()) && content.ends_with(b"]}")
 }
 
 /// False only when no string in `content` is `text`.
-fn names(content: &[u8], text: &str) -> bool {
+pub(super) fn names(content: &[u8], text: &str) -> bool {
     let found = |needle: &str| memchr::memmem::find(content, needle.as_bytes()).is_some();
     // Another writer could have escaped any letter; serde_json escapes only what it must.
     found("\\u") || serde_json::to_string(text).map_or(true, |needle| found(&needle))

@@ -31,11 +31,11 @@ pub struct ThrottleNote {
 
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-struct Pauses(BTreeMap<String, Pause>);
+pub(super) struct Pauses(BTreeMap<String, Pause>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Pause {
+pub(super) struct Pause {
     until: Timestamp,
     length_ms: u64,
 }
@@ -74,7 +74,7 @@ impl ThrottleNote {
 
 impl Pauses {
     /// `chance` in 0..1 places the caller somewhere within one pause after its end.
-    fn wait(&self, action: &str, now: Timestamp, chance: f64) -> Duration {
+    pub fn wait(&self, action: &str, now: Timestamp, chance: f64) -> Duration {
         let Some(pause) = self.0.get(action) else { return Duration::ZERO };
         match pause.left(now) {
             Some(left) => (left + pause.length().mul_f64(chance)).min(LONGEST),
@@ -84,7 +84,7 @@ impl Pauses {
 
     /// Starts the next pause of `action`, unless one is running: that one was begun by a call
     /// that went out together with this one. False when nothing changed.
-    fn lengthen(&mut self, action: &str, now: Timestamp) -> bool {
+    pub fn lengthen(&mut self, action: &str, now: Timestamp) -> bool {
         let length = match self.0.get(action) {
             Some(pause) if pause.left(now).is_some() => return false,
             Some(pause) if pause.ended_within(QUIET, now) => (pause.length() * 2).clamp(FIRST, LONGEST),
