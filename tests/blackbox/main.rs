@@ -19,6 +19,7 @@ mod lifecycle;
 mod many;
 mod measures;
 mod migrate;
+mod model;
 mod named;
 mod newcomer;
 mod node;

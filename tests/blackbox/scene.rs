@@ -247,12 +247,17 @@ impl Scene {
 
     /// The same, ready to be spawned.
     pub fn operator(&self, arguments: &[&str]) -> Command {
+        self.operator_of(NODE, arguments)
+    }
+
+    /// The same on another node.
+    pub fn operator_of(&self, node: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(executable());
-        command.env_clear().env("NODE_NAME", NODE).args(arguments);
+        command.env_clear().env("NODE_NAME", node).args(arguments);
         if !arguments.contains(&"--help") {
             command.arg("--conf-dir").arg(self.path("no-conflist"));
             command.arg("--config").arg(self.path("eni_conf")).arg("--kubeconfig").arg(self.path("kubeconfig"));
-            command.arg("--state-dir").arg(self.state_dir());
+            command.arg("--state-dir").arg(self.state_dir_of(node));
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command

@@ -232,7 +232,8 @@ fn is_read(call: &str) -> bool {
     ["get ", "list ", "Describe"].iter().any(|reads| call.starts_with(reads))
 }
 
-fn kill(mut child: Child, gate: &Gate, moment: Moment) {
+/// Kills a process that stands at `gate`, and lets the call there go on as its client's death leaves it.
+pub fn kill(mut child: Child, gate: &Gate, moment: Moment) {
     child.kill().unwrap();
     child.wait().unwrap();
     gate.release(match moment {
@@ -244,7 +245,7 @@ fn kill(mut child: Child, gate: &Gate, moment: Moment) {
 }
 
 /// Waits until the verb stands at the gate; false when it ended first.
-fn reached(gate: &Gate, child: &mut Child, arrived: impl Fn() -> bool) -> bool {
+pub fn reached(gate: &Gate, child: &mut Child, arrived: impl Fn() -> bool) -> bool {
     let end = Instant::now() + VERB_TIME;
     while !gate.wait_reached(Duration::from_millis(20)) {
         if child.try_wait().unwrap().is_some() {

@@ -1,0 +1,85 @@
+//! A model of what podeip promises, held against the real code: random stories of pods, sandboxes, agents, people and
+//! bad weather, with the promises looked at after each step. A story that breaks one is told again in fewer steps until
+//! none can be left out, and printed.
+//!
+//! `PODEIP_MODEL_SEED` tells the story of one seed, or begins with it; `PODEIP_MODEL_STEPS` goes on for so many steps;
+//! `PODEIP_MODEL_LOG` names a file for podeip's log.
+
+mod field;
+mod ledger;
+mod places;
+mod rules;
+mod shrink;
+mod step;
+mod telling;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use log::LevelFilter;
+use step::{Step, story};
+
+/// Stories at once: nearly all of their time is waiting for the simulated cloud.
+const AT_ONCE: usize = 24;
+
+const STEPS_OF_A_STORY: usize = 40;
+
+/// Of a run in which nobody asks for more.
+const STEPS: usize = 2000;
+
+const FIRST_SEED: u64 = 1;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
+}
+
+/// Where podeip's log goes, if anybody wants it.
+fn log_file() -> Option<String> {
+    std::env::var("PODEIP_MODEL_LOG").ok()
+}
+
+/// The library logs where it is told to first, and each story would tell it another place.
+fn settle_log() {
+    podeip::logging::init(log_file().as_deref().unwrap_or("/dev/null").as_ref(), LevelFilter::Error);
+}
+
+/// Tells `steps`; a panic is told as a failure.
+fn tell(steps: &[Step]) -> Result<(), String> {
+    thread::scope(|scope| match scope.spawn(|| telling::tell(steps)).join() {
+        Ok(told) => told,
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()));
+            Err(format!("it panicked: {}", text.unwrap_or_default()))
+        }
+    })
+}
+
+#[test]
+fn stories_in_which_every_promise_is_kept() {
+    settle_log();
+    let began = Instant::now();
+    let steps = number("PODEIP_MODEL_STEPS");
+    let seed = number("PODEIP_MODEL_SEED");
+    let wanted = steps.map_or(if seed.is_some() { 1 } else { STEPS }, |steps| steps as usize);
+    let (told, stories, next) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicU64::new(seed.unwrap_or(FIRST_SEED)));
+    let broken: Mutex<Vec<(u64, String)>> = Mutex::new(Vec::new());
+    let work = || {
+        while broken.lock().unwrap().is_empty() && told.fetch_add(STEPS_OF_A_STORY, Ordering::SeqCst) < wanted {
+            let seed = next.fetch_add(1, Ordering::SeqCst);
+            stories.fetch_add(1, Ordering::SeqCst);
+            if let Err(how) = tell(&story(seed, STEPS_OF_A_STORY)) {
+                broken.lock().unwrap().push((seed, how));
+            }
+        }
+    };
+    thread::scope(|scope| (0..AT_ONCE).for_each(|_| drop(scope.spawn(work))));
+    let stories = stories.into_inner();
+    println!("{stories} stories, {} steps in {:?}", stories * STEPS_OF_A_STORY, began.elapsed());
+    let broken = broken.into_inner().unwrap();
+    if let Some((seed, how)) = broken.first() {
+        panic!("{}", shrink::minimal(*seed, &story(*seed, STEPS_OF_A_STORY), how));
+    }
+}

@@ -1,0 +1,395 @@
+//! Telling one story: each step changes the model and the world, and then the promises are looked at.
+
+use std::time::Duration;
+
+use podeip::deadline::Deadline;
+use podeip::state::{AgentLock, Store};
+use podeip_sim::calls::ServiceKind;
+use podeip_sim::cloud::defaults;
+use podeip_sim::faults::{Effect, Rule, When};
+use serde_json::json;
+
+use super::field::{Deed, Field, Outcome};
+use super::ledger::{Ledger, Living, Placed};
+use super::places::{NODES, SLOTS, Wish, create};
+use super::rules::{self, Seen};
+use super::step::{Death, Loss, Step, Verb, Weather};
+
+/// Longer than any EIP of these stories is kept for a time, and than a Lease lasts.
+const LONG: Duration = Duration::from_secs(15 * 60);
+
+/// The limits of a minute begin anew.
+const MINUTE: Duration = Duration::from_secs(61);
+
+/// How long a lagging cloud hides a change.
+const LAG: Duration = Duration::from_millis(700);
+
+/// How often a pod's sandbox may fail in good weather: its address may be cleared only by then, or its PodEIP go.
+const TRIES: usize = 3;
+
+/// A story that is being told.
+pub struct Telling {
+    field: Field,
+    ledger: Ledger,
+    agents: [Option<AgentLock>; NODES],
+    seen: Seen,
+}
+
+type Told = Result<(), String>;
+
+/// Tells the story to its end: at the last everything is cleared away, and nothing may be left that must not stay.
+pub fn tell(steps: &[Step]) -> Told {
+    let field = Field::new();
+    let seen = Seen::take(&field);
+    let mut telling = Telling { field, ledger: Ledger::default(), agents: [None, None], seen };
+    for (at, step) in steps.iter().enumerate() {
+        telling.step(step).map_err(|broken| format!("after step {} ({step}): {broken}", at + 1))?;
+    }
+    telling.end().map_err(|broken| format!("at the end: {broken}"))
+}
+
+impl Telling {
+    fn step(&mut self, step: &Step) -> Told {
+        match step {
+            Step::Create(slot, node) => self.create(*slot, *node),
+            Step::Terminate(slot) => self.terminate(*slot),
+            Step::Remove(slot) => self.remove(*slot),
+            Step::Die(slot) => self.die(*slot),
+            Step::Forget(slot) => self.forget(*slot),
+            Step::Call(verb) => {
+                let Some(deed) = self.plan(verb) else { return Ok(()) };
+                let outcome = self.field.perform(&deed);
+                self.note(&deed, &outcome)?;
+            }
+            Step::Both(one, other) => {
+                let (Some(one), Some(other)) = (self.plan(one), self.plan(other)) else { return Ok(()) };
+                let (first, second) = self.field.perform_both(&one, &other);
+                // A DEL outlives the ADD of its sandbox.
+                self.note(&one, &first)?;
+                self.note(&other, &second)?;
+            }
+            Step::Killed(verb, death) => self.kill(verb, death)?,
+            Step::Agent(node, lives) => self.agent(*node, *lives),
+            Step::LoseNode(node) => self.lose_node(*node),
+            Step::UnbindByHand(slot) => self.unbind_by_hand(*slot),
+            Step::DeletePodEip(slot) => self.delete_pod_eip(*slot),
+            Step::Weather(weather) => self.change_weather(*weather),
+            Step::Wait(span) => self.field.scene.world.clock.advance(*span),
+            Step::Settle => self.settle()?,
+        }
+        self.look()
+    }
+
+    /// The promises hold.
+    fn look(&mut self) -> Told {
+        let after = Seen::take(&self.field);
+        rules::judge(&self.field, &self.ledger, &self.seen, &after)?;
+        self.seen = after;
+        Ok(())
+    }
+
+    fn create(&mut self, slot: usize, node: usize) {
+        if self.ledger.pods[slot].is_none() {
+            let mould = create(&self.field.scene, &SLOTS[slot], node);
+            self.ledger.pods[slot] = Some(Living { mould, node, terminating: false });
+        }
+    }
+
+    fn terminate(&mut self, slot: usize) {
+        let Some(pod) = self.ledger.pods[slot].as_mut() else { return };
+        pod.terminating = true;
+        self.field.scene.world.cluster.begin_pod_deletion(&pod.mould.namespace, &pod.mould.name);
+    }
+
+    fn remove(&mut self, slot: usize) {
+        let Some(pod) = self.ledger.pods[slot].take() else { return };
+        self.field.scene.delete_pod(&pod.mould);
+        self.ledger.release(slot);
+    }
+
+    fn die(&mut self, slot: usize) {
+        let Some(at) = self.ledger.running(slot) else { return };
+        let placed = &mut self.ledger.placed[at];
+        self.field.unmake(&placed.sandbox);
+        (placed.runs, placed.started, placed.served) = (false, false, None);
+    }
+
+    fn forget(&mut self, slot: usize) {
+        let dead = |placed: &&mut Placed| placed.slot == slot && !placed.runs && placed.ended == 0;
+        if let Some(placed) = self.ledger.placed.iter_mut().find(dead) {
+            (placed.holds_address, placed.ended) = (false, 1);
+        }
+    }
+
+    /// What the verb is about, if it can be called now.
+    fn plan(&mut self, verb: &Verb) -> Option<Deed> {
+        let all = |node: usize| self.ledger.placed.iter().filter(move |it| it.node == node && it.runs && it.ended == 0);
+        match *verb {
+            Verb::Add(slot) => self.plan_add(slot),
+            Verb::Del(slot) => {
+                let at = self.ledger.placed.iter().position(|it| it.slot == slot && it.ended == 0)?;
+                let placed = &mut self.ledger.placed[at];
+                (placed.started, placed.served) = (false, None);
+                Some(Deed::Cni { verb: "DEL", at, sandbox: placed.sandbox.clone() })
+            }
+            Verb::DelAgain(slot) => {
+                let at = self.ledger.placed.iter().rposition(|it| it.slot == slot && it.ended > 0)?;
+                Some(Deed::Cni { verb: "DEL", at, sandbox: self.ledger.placed[at].sandbox.without_netns() })
+            }
+            Verb::Gc(node) => Some(Deed::Gc(node)),
+            Verb::GcVerb(node) => {
+                Some(Deed::GcVerb { node, valid: all(node).map(|it| it.sandbox.container_id.clone()).collect() })
+            }
+            Verb::Round(node) => Some(Deed::Round(node)),
+        }
+    }
+
+    fn plan_add(&mut self, slot: usize) -> Option<Deed> {
+        let pod = self.ledger.pods[slot].clone().filter(|pod| !pod.terminating)?;
+        let at = match self.ledger.running(slot) {
+            Some(at) => at,
+            None => {
+                let sandbox = self.field.sandbox(&pod.mould, self.ledger.free_address(pod.node)?);
+                self.ledger.placed.push(Placed {
+                    slot,
+                    node: pod.node,
+                    sandbox,
+                    runs: true,
+                    holds_address: true,
+                    ended: 0,
+                    started: false,
+                    served: None,
+                });
+                self.ledger.placed.len() - 1
+            }
+        };
+        // A try that fails takes away what an earlier one gave.
+        self.ledger.release(slot);
+        let placed = &mut self.ledger.placed[at];
+        placed.started = false;
+        Some(Deed::Cni { verb: "ADD", at, sandbox: placed.sandbox.clone() })
+    }
+
+    /// What the model makes of it.
+    fn note(&mut self, deed: &Deed, outcome: &Outcome) -> Told {
+        let Deed::Cni { verb, at, .. } = deed else { return Ok(()) };
+        let placed = &mut self.ledger.placed[*at];
+        match (*verb, outcome.died) {
+            ("DEL", false) => {
+                if !outcome.ok {
+                    return Err(format!("DEL failed: {}", outcome.text));
+                }
+                self.field.unmake(&placed.sandbox);
+                (placed.runs, placed.holds_address, placed.started, placed.served) = (false, false, false, None);
+                placed.ended += 1;
+            }
+            ("ADD", false) if outcome.ok && placed.runs => {
+                placed.started = true;
+                let alive = self.ledger.pods[placed.slot].as_ref().is_some_and(|pod| pod.mould.uid == placed.sandbox.uid);
+                if alive || SLOTS[placed.slot].wish == Wish::Nothing {
+                    placed.served = rules::served(&self.field, placed, &Seen::take(&self.field))?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn kill(&mut self, verb: &Verb, death: &Death) -> Told {
+        let Some(deed) = self.plan(verb) else { return Ok(()) };
+        let outcome = self.field.perform_and_die(&deed, death);
+        let printed = match &deed {
+            Deed::Cni { verb: "ADD", sandbox, .. } => {
+                let printed = serde_json::from_str(&outcome.text).unwrap_or_else(|_| json!(null));
+                Outcome { ok: outcome.ok && printed == sandbox.result(), ..outcome }
+            }
+            _ => outcome,
+        };
+        self.note(&deed, &printed)
+    }
+
+    fn agent(&mut self, node: usize, lives: bool) {
+        self.agents[node] = None;
+        if lives {
+            let store = Store::open(&self.field.state_dir(node)).unwrap();
+            self.agents[node] = Some(store.lock_agent(Deadline::after(MINUTE)).unwrap());
+        }
+    }
+
+    fn lose_node(&mut self, node: usize) {
+        let lost = |pod: &Option<Living>| pod.as_ref().is_some_and(|pod| pod.node == node);
+        for slot in 0..SLOTS.len() {
+            if lost(&self.ledger.pods[slot]) {
+                self.remove(slot);
+            }
+        }
+        let gone: Vec<Placed> = self.ledger.placed.extract_if(.., |placed| placed.node == node).collect();
+        gone.iter().for_each(|placed| self.field.unmake(&placed.sandbox));
+        self.agent(node, false);
+        let _ = std::fs::remove_dir_all(self.field.state_dir(node));
+        self.field.plug_in(node);
+    }
+
+    fn unbind_by_hand(&mut self, slot: usize) {
+        let served = self.ledger.placed.iter_mut().find_map(|it| it.served.take_if(|_| it.slot == slot));
+        if let Some(eip) = served {
+            self.field.scene.world.cloud.unbind_by_hand(&eip.id).unwrap();
+        }
+    }
+
+    fn delete_pod_eip(&mut self, slot: usize) {
+        let scene = &self.field.scene;
+        let name = SLOTS[slot].name;
+        let now = json!(scene.world.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+        let standing = scene.world.cluster.get("podeips", "default", name);
+        if standing.is_some_and(|it| it["metadata"]["deletionTimestamp"].is_null()) {
+            let change = json!({"metadata": {"deletionTimestamp": now}});
+            scene.world.cluster.merge("podeips", "default", name, &change);
+            self.ledger.doomed[slot] = true;
+        }
+    }
+
+    fn change_weather(&mut self, weather: Weather) {
+        let world = &self.field.scene.world;
+        let switch = |kind, down: bool| if down { world.take_down(kind) } else { world.bring_up(kind) };
+        match weather {
+            Weather::Throttle(on) => world.cloud.set(|settings| {
+                settings.throttling = on;
+                let rates = [("AllocateEipAddress", 1), ("AssociateEipAddress", 2), ("UnassociateEipAddress", 2)];
+                settings.rates = rates.map(|(action, rate)| (action.to_owned(), rate)).into();
+            }),
+            Weather::Lag(on) => world.cloud.set(|settings| {
+                settings.change_lag = if on { LAG } else { Duration::ZERO };
+                settings.new_eip_lag = settings.change_lag;
+            }),
+            Weather::KubeDown(down) => switch(ServiceKind::Kube, down),
+            Weather::VpcDown(down) => switch(ServiceKind::Vpc, down),
+            Weather::FailAssociation => world.cloud.set(|settings| settings.failing_associations = 1),
+            Weather::Lose { call, loss } => {
+                let effect = match loss {
+                    Loss::BeforeEffect => Effect::Cut { when: When::BeforeEffect },
+                    Loss::AfterEffect => Effect::Cut { when: When::AfterEffect },
+                    Loss::Truncated => Effect::Truncated,
+                    Loss::Gateway => Effect::Gateway { status: 502, when: When::BeforeEffect },
+                };
+                world.faults.add(Rule::on(call, effect).once());
+            }
+        }
+    }
+
+    fn clear_up(&mut self) {
+        for calm in [Weather::Throttle(false), Weather::Lag(false), Weather::KubeDown(false), Weather::VpcDown(false)] {
+            self.change_weather(calm);
+        }
+        let world = &self.field.scene.world;
+        world.faults.clear();
+        world.cloud.set(|settings| settings.failing_associations = 0);
+        // The limits of the last minute are over, and a killed sweeper's Lease.
+        world.clock.advance(MINUTE * 3);
+        self.field.hurry(false);
+    }
+
+    fn rounds(&mut self) -> Vec<String> {
+        (0..NODES).map(|node| self.field.perform(&Deed::Round(node))).filter(|it| !it.ok).map(|it| it.text).collect()
+    }
+
+    /// Everybody who lives has what he asks for.
+    fn settle(&mut self) -> Told {
+        self.clear_up();
+        self.rounds();
+        self.look()?;
+        for slot in 0..SLOTS.len() {
+            self.serve(slot)?;
+        }
+        // What the agents do now must not touch what is served.
+        let complaints = self.rounds();
+        self.field.hurry(true);
+        if complaints.is_empty() { Ok(()) } else { Err(format!("in good weather agents complain: {complaints:?}")) }
+    }
+
+    fn serve(&mut self, slot: usize) -> Told {
+        let mut failed = Vec::new();
+        for _ in 0..TRIES {
+            let Some(pod) = &self.ledger.pods[slot] else { return Ok(()) };
+            let running = self.ledger.running(slot).map(|at| &self.ledger.placed[at]);
+            let well = running.is_some_and(|it| it.started && (it.served.is_some() || SLOTS[slot].wish == Wish::Nothing));
+            if well || pod.terminating {
+                return Ok(());
+            }
+            let node = pod.node;
+            self.end_sandboxes(slot)?;
+            if self.ledger.free_address(node).is_none() {
+                return Ok(());
+            }
+            let Some(deed) = self.plan_add(slot) else { return Ok(()) };
+            let outcome = self.field.perform(&deed);
+            self.note(&deed, &outcome)?;
+            self.look()?;
+            if !outcome.ok {
+                failed.push(outcome.text);
+                self.rounds();
+            }
+        }
+        match self.ledger.running(slot).is_some_and(|at| self.ledger.placed[at].started) {
+            true => Ok(()),
+            false => Err(format!("in good weather pod {} gets nothing: {failed:?}", SLOTS[slot].name)),
+        }
+    }
+
+    fn end_sandboxes(&mut self, slot: usize) -> Told {
+        while let Some(deed) = self.plan(&Verb::Del(slot)) {
+            let outcome = self.field.perform(&deed);
+            self.note(&deed, &outcome)?;
+        }
+        Ok(())
+    }
+
+    /// All pods go. What is kept for a time, and what was to go with its pod, goes; the rest goes when somebody says so.
+    fn end(&mut self) -> Told {
+        self.clear_up();
+        for slot in 0..SLOTS.len() {
+            self.remove(slot);
+            // Some runtimes never come to call DEL.
+            if slot % 2 == 0 {
+                self.end_sandboxes(slot)?;
+            }
+        }
+        self.ledger.placed.iter().for_each(|placed| self.field.unmake(&placed.sandbox));
+        self.ledger.placed.clear();
+        self.look()?;
+        self.round_after_round()?;
+        let kept = self.seen.kept();
+        let never = |pod_eip: &serde_json::Value| {
+            pod_eip["spec"]["allocationType"]["releaseStrategy"] == "Never"
+                && pod_eip["metadata"]["deletionTimestamp"].is_null()
+        };
+        let claims = self.field.scene.world.cluster.list("podeips");
+        let claimed: Vec<String> =
+            claims.iter().filter(|it| never(it)).map(|it| it["spec"]["allocationID"].as_str().unwrap().into()).collect();
+        if kept != claimed || claims.len() != claimed.len() {
+            return Err(format!("left are {kept:?}, and PodEIPs {}", json!(claims)));
+        }
+        (0..SLOTS.len()).for_each(|slot| self.delete_pod_eip(slot));
+        self.round_after_round()?;
+        let left = (self.seen.kept(), self.field.scene.world.cluster.list("podeips"));
+        if !left.0.is_empty() || !left.1.is_empty() {
+            return Err(format!("left are {:?}, and PodEIPs {}", left.0, json!(left.1)));
+        }
+        let users = self.seen.eip(defaults::USER_EIP).unwrap();
+        if users.binding.is_some() { Err(format!("the user's EIP is left bound: {users:?}")) } else { Ok(()) }
+    }
+
+    fn round_after_round(&mut self) -> Told {
+        let mut complaints = Vec::new();
+        for _ in 0..2 {
+            self.field.scene.world.clock.advance(LONG);
+            complaints = self.rounds();
+            self.look()?;
+        }
+        let records: Vec<_> = (0..NODES).flat_map(|node| self.field.records(node)).collect();
+        if !complaints.is_empty() || !records.is_empty() {
+            return Err(format!("agents leave {} and say {complaints:?}", json!(records)));
+        }
+        Ok(())
+    }
+}
