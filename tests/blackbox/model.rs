@@ -8,6 +8,7 @@
 mod field;
 mod ledger;
 mod places;
+mod plot;
 mod rules;
 mod shrink;
 mod step;
@@ -19,7 +20,8 @@ use std::thread;
 use std::time::Instant;
 
 use log::LevelFilter;
-use step::{Step, story};
+use plot::story;
+use step::Step;
 
 /// Stories at once: nearly all of their time is waiting for the simulated cloud.
 const AT_ONCE: usize = 24;
@@ -45,9 +47,20 @@ fn settle_log() {
     podeip::logging::init(log_file().as_deref().unwrap_or("/dev/null").as_ref(), LevelFilter::Error);
 }
 
+/// What happened in the stories, to be printed: a model that nothing happens to proves nothing.
+#[derive(Debug, Default)]
+struct Counts {
+    /// Verbs, rounds and collections that were begun.
+    runs: AtomicUsize,
+    killed: AtomicUsize,
+    /// ADDs that gave a pod its EIP.
+    served: AtomicUsize,
+    released: AtomicUsize,
+}
+
 /// Tells `steps`; a panic is told as a failure.
-fn tell(steps: &[Step]) -> Result<(), String> {
-    thread::scope(|scope| match scope.spawn(|| telling::tell(steps)).join() {
+fn tell(steps: &[Step], counts: &Counts) -> Result<(), String> {
+    thread::scope(|scope| match scope.spawn(|| telling::tell(steps, counts)).join() {
         Ok(told) => told,
         Err(panic) => {
             let text = panic.downcast_ref::<String>().cloned();
@@ -66,18 +79,22 @@ fn stories_in_which_every_promise_is_kept() {
     let wanted = steps.map_or(if seed.is_some() { 1 } else { STEPS }, |steps| steps as usize);
     let (told, stories, next) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicU64::new(seed.unwrap_or(FIRST_SEED)));
     let broken: Mutex<Vec<(u64, String)>> = Mutex::new(Vec::new());
+    let counts = Counts::default();
     let work = || {
-        while broken.lock().unwrap().is_empty() && told.fetch_add(STEPS_OF_A_STORY, Ordering::SeqCst) < wanted {
+        while broken.lock().unwrap().is_empty() && told.load(Ordering::SeqCst) < wanted {
             let seed = next.fetch_add(1, Ordering::SeqCst);
             stories.fetch_add(1, Ordering::SeqCst);
-            if let Err(how) = tell(&story(seed, STEPS_OF_A_STORY)) {
+            let steps = story(seed, STEPS_OF_A_STORY);
+            told.fetch_add(steps.len(), Ordering::SeqCst);
+            if let Err(how) = tell(&steps, &counts) {
+                eprintln!("seed {seed}: {how}\nLooking for a shorter story.");
                 broken.lock().unwrap().push((seed, how));
             }
         }
     };
     thread::scope(|scope| (0..AT_ONCE).for_each(|_| drop(scope.spawn(work))));
     let stories = stories.into_inner();
-    println!("{stories} stories, {} steps in {:?}", stories * STEPS_OF_A_STORY, began.elapsed());
+    println!("{stories} stories, {} steps in {:.0?}: {counts:?}", told.into_inner(), began.elapsed());
     let broken = broken.into_inner().unwrap();
     if let Some((seed, how)) = broken.first() {
         panic!("{}", shrink::minimal(*seed, &story(*seed, STEPS_OF_A_STORY), how));

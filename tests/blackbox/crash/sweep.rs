@@ -232,8 +232,7 @@ fn is_read(call: &str) -> bool {
     ["get ", "list ", "Describe"].iter().any(|reads| call.starts_with(reads))
 }
 
-/// Kills a process that stands at `gate`, and lets the call there go on as its client's death leaves it.
-pub fn kill(mut child: Child, gate: &Gate, moment: Moment) {
+fn kill(mut child: Child, gate: &Gate, moment: Moment) {
     child.kill().unwrap();
     child.wait().unwrap();
     gate.release(match moment {
@@ -245,7 +244,7 @@ pub fn kill(mut child: Child, gate: &Gate, moment: Moment) {
 }
 
 /// Waits until the verb stands at the gate; false when it ended first.
-pub fn reached(gate: &Gate, child: &mut Child, arrived: impl Fn() -> bool) -> bool {
+fn reached(gate: &Gate, child: &mut Child, arrived: impl Fn() -> bool) -> bool {
     let end = Instant::now() + VERB_TIME;
     while !gate.wait_reached(Duration::from_millis(20)) {
         if child.try_wait().unwrap().is_some() {

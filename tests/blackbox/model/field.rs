@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use podeip::cni::dispatch;
@@ -18,12 +20,12 @@ use podeip::eip::upkeep::Upkeep;
 use podeip_sim::calls::{Call, Ending};
 use podeip_sim::cloud::EniSpec;
 use podeip_sim::faults::ServiceMatch;
+use podeip_sim::gates::{Moment, Outcome as GateOutcome};
 use podeip_sim::world::Options;
 use serde_json::{Value, json};
 
 use super::places::{ADDRESSES, NODES, address, node_name};
 use super::step::Death;
-use crate::crash::sweep::{kill, reached};
 use crate::scene::{PATIENCE, Sandbox, Scene, start};
 
 /// Verbs end early, so that an outage costs a story little.
@@ -32,6 +34,12 @@ const DEL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A round of an agent, likewise.
 const ROUND_TIME: Duration = Duration::from_secs(8);
+
+/// Between two looks at a process.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// How long a dead process's call is on its way; less than what podeip reckons with.
+const LATENESS: Duration = Duration::from_millis(700);
 
 /// The same in good weather, on a machine that is busy.
 const PATIENT: Duration = Duration::from_secs(60);
@@ -57,6 +65,8 @@ pub struct Outcome {
 
 pub struct Field {
     pub scene: Scene,
+    /// Calls of processes that are dead, still on their way.
+    late: Mutex<Vec<JoinHandle<()>>>,
     round_time: Duration,
     log_level: &'static str,
 }
@@ -65,7 +75,7 @@ impl Field {
     pub fn new() -> Self {
         let scene = Scene::with(Options { kube_plain_http: true, ..Options::default() });
         let log_level = if super::log_file().is_some() { "debug" } else { "error" };
-        let mut field = Self { scene, round_time: ROUND_TIME, log_level };
+        let mut field = Self { scene, late: Mutex::default(), round_time: ROUND_TIME, log_level };
         field.hurry(true);
         (0..NODES).for_each(|node| field.plug_in(node));
         field
@@ -141,11 +151,11 @@ impl Field {
         }
     }
 
-    pub fn perform_both(&self, one: &Deed, other: &Deed) -> (Outcome, Outcome) {
+    /// All at the same moment.
+    pub fn perform_all(&self, deeds: &[Deed]) -> Vec<Outcome> {
         thread::scope(|scope| {
-            let other = scope.spawn(|| self.perform(other));
-            let one = self.perform(one);
-            (one, other.join().unwrap_or_else(|_| panic!("it panicked")))
+            let running: Vec<_> = deeds.iter().map(|deed| scope.spawn(|| self.perform(deed))).collect();
+            running.into_iter().map(|it| it.join().unwrap_or_else(|_| panic!("podeip panicked"))).collect()
         })
     }
 
@@ -219,20 +229,25 @@ impl Field {
         Outcome { ok: unfinished.is_empty() && swept.is_ok(), died: false, text: format!("{unfinished:?} {swept:?}") }
     }
 
-    /// Carries it out in a process of its own, which dies there if it comes to it.
+    /// Carries it out in a process of its own, which dies there if it comes to it, and in any case when it takes long.
     pub fn perform_and_die(&self, deed: &Deed, death: &Death) -> Outcome {
         let (command, stdin) = self.process(deed);
         let outcome = match death {
             Death::Call(call, nth, moment) => {
                 let gate = self.scene.world.faults.gate_on(ServiceMatch::Any, call, *nth, *moment);
-                let mut child = start_with(command, &stdin);
-                match reached(&gate, &mut child, || false) {
-                    true => {
-                        kill(child, &gate, *moment);
-                        Outcome { ok: false, died: true, text: "killed".into() }
-                    }
-                    false => ended(child),
-                }
+                let outcome = ended_by(start(command, &stdin), || gate.wait_reached(LOOK));
+                // What was held up behind the call's answer never gets through.
+                gate.release(if *moment == Moment::AfterEffect { GateOutcome::Continue } else { GateOutcome::Cut });
+                outcome
+            }
+            Death::Late(call) => {
+                let gate = self.scene.world.faults.gate_on(ServiceMatch::Vpc, call, 1, Moment::BeforeEffect);
+                let outcome = ended_by(start(command, &stdin), || gate.wait_reached(LOOK));
+                self.late.lock().unwrap().push(thread::spawn(move || {
+                    thread::sleep(LATENESS);
+                    gate.release(GateOutcome::Continue);
+                }));
+                outcome
             }
             #[cfg(feature = "crash-points")]
             Death::Point(point, nth) => {
@@ -241,27 +256,36 @@ impl Field {
                 doomed.env_clear().args(command.get_args()).envs(variables(&command));
                 doomed.env("PODEIP_CRASH_AT", format!("{nth}:{point}"));
                 doomed.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-                ended(start_with(doomed, &stdin))
+                let wait = || {
+                    thread::sleep(LOOK);
+                    false
+                };
+                ended_by(start(doomed, &stdin), wait)
             }
         };
-        let quiet = |calls: &[Call]| calls.iter().all(|call| call.ending != Ending::Pending);
-        assert!(self.scene.world.calls.wait_until(PATIENCE, quiet));
+        if !matches!(death, Death::Late(_)) {
+            self.quieten();
+        }
         outcome
     }
 
+    /// Waits for what processes that died have sent.
+    pub fn quieten(&self) {
+        self.late.lock().unwrap().drain(..).for_each(|late| late.join().unwrap());
+        let quiet = |calls: &[Call]| calls.iter().all(|call| call.ending != Ending::Pending);
+        assert!(self.scene.world.calls.wait_until(PATIENCE, quiet));
+    }
+
     fn process(&self, deed: &Deed) -> (Command, Value) {
-        match deed {
+        let (mut command, stdin) = match deed {
             Deed::Cni { verb, sandbox, .. } => (self.scene.command(verb, sandbox), self.stdin(verb, sandbox)),
             Deed::GcVerb { node, valid } => self.gc_verb_process(*node, valid),
             Deed::Gc(node) => (self.scene.operator_of(node_name(*node), &["gc"]), Value::Null),
             Deed::Round(node) => (self.scene.agent_of(node_name(*node), &["--once"]), Value::Null),
-        }
+        };
+        command.stdin(Stdio::piped());
+        (command, stdin)
     }
-}
-
-fn start_with(mut command: Command, stdin: &Value) -> Child {
-    command.stdin(Stdio::piped());
-    start(command, stdin)
 }
 
 fn variables(command: &Command) -> BTreeMap<String, String> {
@@ -269,8 +293,14 @@ fn variables(command: &Command) -> BTreeMap<String, String> {
     command.get_envs().filter_map(|(key, value)| Some((text(key), text(value?)))).collect()
 }
 
-/// A process that ended before it was killed, or that killed itself.
-fn ended(child: Child) -> Outcome {
+/// Waits for the end of a process, which is killed as soon as `doomed` is true.
+fn ended_by(mut child: Child, doomed: impl Fn() -> bool) -> Outcome {
+    let end = Instant::now() + ROUND_TIME;
+    while child.try_wait().unwrap().is_none() {
+        if doomed() || Instant::now() > end {
+            child.kill().unwrap();
+        }
+    }
     let output = child.wait_with_output().unwrap();
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     Outcome { ok: output.status.success(), died: output.status.code().is_none(), text }

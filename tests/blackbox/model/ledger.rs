@@ -2,7 +2,7 @@
 
 use podeip_sim::cloud::EipView;
 
-use super::places::{ADDRESSES, SLOTS, Wish, address};
+use super::places::{ADDRESSES, SLOTS, address};
 use crate::scene::Sandbox;
 
 /// A pod in the API server.
@@ -39,10 +39,6 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    pub fn wish(&self, at: usize) -> Wish {
-        SLOTS[self.placed[at].slot].wish
-    }
-
     /// The sandbox that runs for the living pod of this slot.
     pub fn running(&self, slot: usize) -> Option<usize> {
         let uid = &self.pods[slot].as_ref()?.mould.uid;
@@ -52,9 +48,8 @@ impl Ledger {
 
     /// An address that the primary plugin may hand out.
     pub fn free_address(&self, node: usize) -> Option<[u8; 4]> {
-        let taken = |ip: &[u8; 4]| {
-            self.placed.iter().any(|placed| placed.holds_address && placed.sandbox.ip.octets() == *ip)
-        };
+        let taken =
+            |ip: &[u8; 4]| self.placed.iter().any(|placed| placed.holds_address && placed.sandbox.ip.octets() == *ip);
         (0..ADDRESSES).map(|nth| address(node, nth)).find(|ip| !taken(ip))
     }
 

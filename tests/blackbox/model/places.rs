@@ -38,6 +38,9 @@ pub const SLOTS: [Slot; 7] = [
     Slot { name: "plain-0", wish: Wish::Nothing },
 ];
 
+/// The slot whose pods ask for nothing.
+pub const PLAIN: usize = SLOTS.len() - 1;
+
 impl Wish {
     fn annotations(self) -> Vec<(&'static str, &'static str)> {
         const STRATEGY: &str = "network.alibabacloud.com/pod-eip-release-strategy";

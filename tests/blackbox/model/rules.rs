@@ -61,6 +61,10 @@ impl Seen {
         self.eips.get(id)
     }
 
+    pub fn released(&self) -> usize {
+        self.ours().filter(|eip| is_leaving(eip)).count()
+    }
+
     pub fn kept(&self) -> Vec<String> {
         let ids = self.standing().map(|eip| eip.id.clone());
         ids.collect()
@@ -82,7 +86,7 @@ fn on(eips: &Seen, ip: Ipv4Addr) -> Vec<&EipView> {
 
 /// Every promise that can be looked at between two steps.
 pub fn judge(field: &Field, ledger: &Ledger, before: &Seen, after: &Seen) -> Judged {
-    ledger.placed.iter().try_for_each(|placed| started_as_promised(ledger, placed, before, after))?;
+    ledger.placed.iter().try_for_each(|placed| started_as_promised(placed, after))?;
     one_each(after)?;
     after.pod_eips.values().try_for_each(|pod_eip| names_what_exists(pod_eip, after))?;
     for eip in before.standing().filter(|eip| after.eip(&eip.id).is_some_and(is_leaving)) {
@@ -93,7 +97,7 @@ pub fn judge(field: &Field, ledger: &Ledger, before: &Seen, after: &Seen) -> Jud
 }
 
 /// In time, and nobody inherits an address: what runs has the EIP that it was started with and no other.
-fn started_as_promised(ledger: &Ledger, placed: &Placed, before: &Seen, after: &Seen) -> Judged {
+fn started_as_promised(placed: &Placed, after: &Seen) -> Judged {
     if !placed.started || !placed.runs || placed.ended > 0 {
         return Ok(());
     }
@@ -112,10 +116,7 @@ fn started_as_promised(ledger: &Ledger, placed: &Placed, before: &Seen, after: &
         Some(served) if served.history != found[0].history => {
             Err(format!("{who}: {} was touched: {:?}", served.id, found[0].history))
         }
-        _ => {
-            let _ = (ledger, before);
-            Ok(())
-        }
+        _ => Ok(()),
     }
 }
 

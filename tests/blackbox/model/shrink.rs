@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::step::Step;
-use super::tell;
+use super::{Counts, tell};
 
 /// Stories are told side by side while one is sought.
 const AT_ONCE: usize = 12;
@@ -31,7 +31,8 @@ pub fn minimal(seed: u64, steps: &[Step], how: &str) -> String {
     for (at, step) in steps.iter().enumerate() {
         let _ = writeln!(text, "{:4}. {step}", at + 1); // writing to a String cannot fail
     }
-    let _ = write!(text, "{how}\nTell it again with PODEIP_MODEL_SEED={seed}; add PODEIP_MODEL_LOG=FILE for podeip's log.");
+    let _ =
+        write!(text, "{how}\nTell it again with PODEIP_MODEL_SEED={seed}; add PODEIP_MODEL_LOG=FILE for podeip's log.");
     text
 }
 
@@ -39,7 +40,7 @@ pub fn minimal(seed: u64, steps: &[Step], how: &str) -> String {
 fn shorter(steps: &[Step], size: usize, end: Instant) -> Option<(Vec<Step>, String)> {
     let starts: Vec<usize> = (0..steps.len()).step_by(size).collect();
     let without = |start: usize| [&steps[..start], &steps[steps.len().min(start + size)..]].concat();
-    let broken = |start: usize| tell(&without(start)).err().map(|how| (without(start), how));
+    let broken = |start: usize| tell(&without(start), &Counts::default()).err().map(|how| (without(start), how));
     for some in starts.rchunks(AT_ONCE) {
         if Instant::now() > end {
             return None;

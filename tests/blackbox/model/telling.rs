@@ -1,5 +1,6 @@
 //! Telling one story: each step changes the model and the world, and then the promises are looked at.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use podeip::deadline::Deadline;
@@ -9,6 +10,7 @@ use podeip_sim::cloud::defaults;
 use podeip_sim::faults::{Effect, Rule, When};
 use serde_json::json;
 
+use super::Counts;
 use super::field::{Deed, Field, Outcome};
 use super::ledger::{Ledger, Living, Placed};
 use super::places::{NODES, SLOTS, Wish, create};
@@ -28,27 +30,31 @@ const LAG: Duration = Duration::from_millis(700);
 const TRIES: usize = 3;
 
 /// A story that is being told.
-pub struct Telling {
+struct Telling<'a> {
+    counts: &'a Counts,
     field: Field,
     ledger: Ledger,
     agents: [Option<AgentLock>; NODES],
+    /// Nodes that have lost their records.
+    exposed: [bool; NODES],
     seen: Seen,
 }
 
 type Told = Result<(), String>;
 
 /// Tells the story to its end: at the last everything is cleared away, and nothing may be left that must not stay.
-pub fn tell(steps: &[Step]) -> Told {
+pub fn tell(steps: &[Step], counts: &Counts) -> Told {
     let field = Field::new();
     let seen = Seen::take(&field);
-    let mut telling = Telling { field, ledger: Ledger::default(), agents: [None, None], seen };
+    let mut telling =
+        Telling { counts, field, ledger: Ledger::default(), agents: [None, None], exposed: [false; NODES], seen };
     for (at, step) in steps.iter().enumerate() {
         telling.step(step).map_err(|broken| format!("after step {} ({step}): {broken}", at + 1))?;
     }
     telling.end().map_err(|broken| format!("at the end: {broken}"))
 }
 
-impl Telling {
+impl Telling<'_> {
     fn step(&mut self, step: &Step) -> Told {
         match step {
             Step::Create(slot, node) => self.create(*slot, *node),
@@ -62,15 +68,17 @@ impl Telling {
                 self.note(&deed, &outcome)?;
             }
             Step::Both(one, other) => {
-                let (Some(one), Some(other)) = (self.plan(one), self.plan(other)) else { return Ok(()) };
-                let (first, second) = self.field.perform_both(&one, &other);
-                // A DEL outlives the ADD of its sandbox.
-                self.note(&one, &first)?;
-                self.note(&other, &second)?;
+                let deeds: Vec<Deed> = [one, other].into_iter().filter_map(|verb| self.plan(verb)).collect();
+                let outcomes = self.field.perform_all(&deeds);
+                let mut ended: Vec<(&Deed, &Outcome)> = deeds.iter().zip(&outcomes).collect();
+                // A DEL says what an ADD of the same sandbox is worth.
+                ended.sort_by_key(|(deed, _)| matches!(deed, Deed::Cni { verb: "ADD", .. }));
+                ended.into_iter().try_for_each(|(deed, outcome)| self.note(deed, outcome))?;
             }
             Step::Killed(verb, death) => self.kill(verb, death)?,
             Step::Agent(node, lives) => self.agent(*node, *lives),
             Step::LoseNode(node) => self.lose_node(*node),
+            Step::LoseState(node) => self.lose_state(*node),
             Step::UnbindByHand(slot) => self.unbind_by_hand(*slot),
             Step::DeletePodEip(slot) => self.delete_pod_eip(*slot),
             Step::Weather(weather) => self.change_weather(*weather),
@@ -172,6 +180,8 @@ impl Telling {
 
     /// What the model makes of it.
     fn note(&mut self, deed: &Deed, outcome: &Outcome) -> Told {
+        self.counts.runs.fetch_add(1, Ordering::Relaxed);
+        self.counts.killed.fetch_add(usize::from(outcome.died), Ordering::Relaxed);
         let Deed::Cni { verb, at, .. } = deed else { return Ok(()) };
         let placed = &mut self.ledger.placed[*at];
         match (*verb, outcome.died) {
@@ -184,10 +194,12 @@ impl Telling {
                 placed.ended += 1;
             }
             ("ADD", false) if outcome.ok && placed.runs => {
-                placed.started = true;
-                let alive = self.ledger.pods[placed.slot].as_ref().is_some_and(|pod| pod.mould.uid == placed.sandbox.uid);
-                if alive || SLOTS[placed.slot].wish == Wish::Nothing {
+                placed.started = !(self.exposed[placed.node] && SLOTS[placed.slot].wish == Wish::Nothing);
+                let alive =
+                    self.ledger.pods[placed.slot].as_ref().is_some_and(|pod| pod.mould.uid == placed.sandbox.uid);
+                if placed.started && (alive || SLOTS[placed.slot].wish == Wish::Nothing) {
                     placed.served = rules::served(&self.field, placed, &Seen::take(&self.field))?;
+                    self.counts.served.fetch_add(usize::from(placed.served.is_some()), Ordering::Relaxed);
                 }
             }
             _ => {}
@@ -228,6 +240,12 @@ impl Telling {
         self.agent(node, false);
         let _ = std::fs::remove_dir_all(self.field.state_dir(node));
         self.field.plug_in(node);
+    }
+
+    /// Until the sweeper has seen to it, nobody here knows what earlier pods left on the addresses.
+    fn lose_state(&mut self, node: usize) {
+        self.exposed[node] = true;
+        let _ = std::fs::remove_file(self.field.state_dir(node).join("state.json"));
     }
 
     fn unbind_by_hand(&mut self, slot: usize) {
@@ -278,6 +296,7 @@ impl Telling {
     }
 
     fn clear_up(&mut self) {
+        self.field.quieten();
         for calm in [Weather::Throttle(false), Weather::Lag(false), Weather::KubeDown(false), Weather::VpcDown(false)] {
             self.change_weather(calm);
         }
@@ -297,6 +316,7 @@ impl Telling {
     fn settle(&mut self) -> Told {
         self.clear_up();
         self.rounds();
+        self.exposed = [false; NODES];
         self.look()?;
         for slot in 0..SLOTS.len() {
             self.serve(slot)?;
@@ -312,7 +332,8 @@ impl Telling {
         for _ in 0..TRIES {
             let Some(pod) = &self.ledger.pods[slot] else { return Ok(()) };
             let running = self.ledger.running(slot).map(|at| &self.ledger.placed[at]);
-            let well = running.is_some_and(|it| it.started && (it.served.is_some() || SLOTS[slot].wish == Wish::Nothing));
+            let well =
+                running.is_some_and(|it| it.started && (it.served.is_some() || SLOTS[slot].wish == Wish::Nothing));
             if well || pod.terminating {
                 return Ok(());
             }
@@ -364,8 +385,11 @@ impl Telling {
                 && pod_eip["metadata"]["deletionTimestamp"].is_null()
         };
         let claims = self.field.scene.world.cluster.list("podeips");
-        let claimed: Vec<String> =
-            claims.iter().filter(|it| never(it)).map(|it| it["spec"]["allocationID"].as_str().unwrap().into()).collect();
+        let claimed: Vec<String> = claims
+            .iter()
+            .filter(|it| never(it))
+            .map(|it| it["spec"]["allocationID"].as_str().unwrap().into())
+            .collect();
         if kept != claimed || claims.len() != claimed.len() {
             return Err(format!("left are {kept:?}, and PodEIPs {}", json!(claims)));
         }
@@ -376,6 +400,7 @@ impl Telling {
             return Err(format!("left are {:?}, and PodEIPs {}", left.0, json!(left.1)));
         }
         let users = self.seen.eip(defaults::USER_EIP).unwrap();
+        self.counts.released.fetch_add(self.seen.released(), Ordering::Relaxed);
         if users.binding.is_some() { Err(format!("the user's EIP is left bound: {users:?}")) } else { Ok(()) }
     }
 
