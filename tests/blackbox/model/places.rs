@@ -28,12 +28,13 @@ pub struct Slot {
     pub wish: Wish,
 }
 
-pub const SLOTS: [Slot; 7] = [
+pub const SLOTS: [Slot; 8] = [
     Slot { name: "web-0", wish: Wish::Follow },
     Slot { name: "web-1", wish: Wish::Follow },
     Slot { name: "lasting-0", wish: Wish::Lasting },
     Slot { name: "never-0", wish: Wish::Never },
     Slot { name: "named-0", wish: Wish::Named },
+    Slot { name: "named-1", wish: Wish::Named },
     Slot { name: "packaged-0", wish: Wish::Packaged },
     Slot { name: "plain-0", wish: Wish::Nothing },
 ];

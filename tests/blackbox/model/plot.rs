@@ -6,7 +6,7 @@ use fastrand::Rng;
 use podeip_sim::gates::Moment;
 
 use super::places::{NODES, PLAIN, SLOTS};
-use super::step::{Death, Loss, Step, Verb, Weather};
+use super::step::{Death, Loss, Quirk, Step, Verb, Weather};
 
 /// Calls whose answer is lost, and calls at which podeip dies.
 const CALLS_OF_ADD: [&str; 6] = [
@@ -19,6 +19,27 @@ const CALLS_OF_ADD: [&str; 6] = [
 ];
 const CALLS_OF_AN_END: [&str; 5] =
     ["UnassociateEipAddress", "ReleaseEipAddress", "DescribeEipAddresses", "get podeips", "delete podeips"];
+
+const QUIRKS: [Quirk; 6] = [
+    Quirk::IgnoresTags,
+    Quirk::RepeatIsDuplicate,
+    Quirk::OneOperationPerEni,
+    Quirk::BusyIsWrongStatus,
+    Quirk::ChecksTarget,
+    Quirk::RemembersRefusals,
+];
+
+const LOSSES: [Loss; 6] = [
+    Loss::BeforeEffect,
+    Loss::AfterEffect,
+    Loss::Truncated,
+    Loss::Gateway,
+    Loss::Refused(503, "ServiceUnavailable"),
+    Loss::Refused(400, "QuotaExceeded.Eip"),
+];
+/// Of the cluster.
+const REFUSALS: [Loss; 3] =
+    [Loss::Refused(409, "Conflict"), Loss::Refused(403, "Forbidden"), Loss::Refused(429, "TooManyRequests")];
 
 #[cfg(feature = "crash-points")]
 const POINTS_OF_ADD: [&str; 6] = [
@@ -48,6 +69,10 @@ pub fn story(seed: u64, length: usize) -> Vec<Step> {
     }
     let nodes = if dice.u8(0..3) == 0 { NODES } else { 1 };
     let mut plot = Plot { dice, cast, nodes, steps: Vec::new() };
+    if plot.one_in(3) {
+        let quirk = QUIRKS[plot.dice.usize(0..QUIRKS.len())];
+        plot.steps.push(Step::Weather(Weather::Quirk(quirk)));
+    }
     while plot.steps.len() < length {
         plot.scene();
     }
@@ -126,7 +151,8 @@ impl Plot {
 
     fn end(&mut self, slot: usize) {
         if self.dice.bool() {
-            self.steps.push(Step::Terminate(slot));
+            let end = if self.one_in(4) { Step::Finish(slot) } else { Step::Terminate(slot) };
+            self.steps.push(end);
             self.call(Verb::Del(slot));
             self.steps.push(Step::Remove(slot));
         } else {
@@ -230,9 +256,10 @@ impl Plot {
                 self.steps.push(Step::Killed(verb, death));
             }
             78..89 => {
-                let losses = [Loss::BeforeEffect, Loss::AfterEffect, Loss::Truncated, Loss::Gateway];
-                let loss = losses[self.dice.usize(0..losses.len())];
                 let call = self.call_of(verb);
+                let of_cluster = call.contains(' ') && self.dice.bool();
+                let losses: &[Loss] = if of_cluster { &REFUSALS } else { &LOSSES };
+                let loss = losses[self.dice.usize(0..losses.len())];
                 self.steps.push(Step::Weather(Weather::Lose { call, loss }));
                 self.steps.push(Step::Call(verb));
             }

@@ -15,6 +15,8 @@ pub enum Step {
     Create(usize, usize),
     /// It is being deleted.
     Terminate(usize),
+    /// Its containers have ended for good; it stays in the API server.
+    Finish(usize),
     /// It is gone from the API server.
     Remove(usize),
     /// Its sandbox is killed.
@@ -70,6 +72,18 @@ pub enum Weather {
     },
     /// The next association falls back.
     FailAssociation,
+    /// Something that the cloud's documents leave open, for the rest of the story.
+    Quirk(Quirk),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Quirk {
+    IgnoresTags,
+    RepeatIsDuplicate,
+    OneOperationPerEni,
+    BusyIsWrongStatus,
+    ChecksTarget,
+    RemembersRefusals,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -80,6 +94,8 @@ pub enum Loss {
     Truncated,
     /// A gateway answers, before the effect.
     Gateway,
+    /// The service refuses it.
+    Refused(u16, &'static str),
 }
 
 /// Where podeip dies.
@@ -99,6 +115,7 @@ impl fmt::Display for Step {
         match self {
             Step::Create(slot, node) => write!(f, "pod {} ({}) is created on node {node}", name(*slot), wish(*slot)),
             Step::Terminate(slot) => write!(f, "pod {} is being deleted", name(*slot)),
+            Step::Finish(slot) => write!(f, "pod {} has finished", name(*slot)),
             Step::Remove(slot) => write!(f, "pod {} is gone from the API server", name(*slot)),
             Step::Die(slot) => write!(f, "the sandbox of pod {} is killed", name(*slot)),
             Step::Forget(slot) => write!(f, "the runtime forgets a killed sandbox of pod {}", name(*slot)),
@@ -141,7 +158,8 @@ impl fmt::Display for Weather {
             Weather::Lag(is) => write!(f, "changes are seen late {}", on(is)),
             Weather::KubeDown(is) => write!(f, "the API server is down {}", on(is)),
             Weather::VpcDown(is) => write!(f, "the cloud is down {}", on(is)),
-            Weather::Lose { call, loss } => write!(f, "the next {call:?} is not answered ({loss:?})"),
+            Weather::Lose { call, loss } => write!(f, "the next {call:?} fails ({loss:?})"),
+            Weather::Quirk(quirk) => write!(f, "from now on the cloud has a quirk: {quirk:?}"),
             Weather::FailAssociation => write!(f, "the next association falls back"),
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use podeip::deadline::Deadline;
 use podeip::state::{AgentLock, Store};
 use podeip_sim::calls::ServiceKind;
-use podeip_sim::cloud::defaults;
+use podeip_sim::cloud::{BusyCode, RepeatCode, defaults};
 use podeip_sim::faults::{Effect, Rule, When};
 use serde_json::json;
 
@@ -15,7 +15,7 @@ use super::field::{Deed, Field, Outcome};
 use super::ledger::{Ledger, Living, Placed};
 use super::places::{NODES, SLOTS, Wish, create};
 use super::rules::{self, Seen};
-use super::step::{Death, Loss, Step, Verb, Weather};
+use super::step::{Death, Loss, Quirk, Step, Verb, Weather};
 
 /// Longer than any EIP of these stories is kept for a time, and than a Lease lasts.
 const LONG: Duration = Duration::from_secs(15 * 60);
@@ -59,6 +59,7 @@ impl Telling<'_> {
         match step {
             Step::Create(slot, node) => self.create(*slot, *node),
             Step::Terminate(slot) => self.terminate(*slot),
+            Step::Finish(slot) => self.finish(*slot),
             Step::Remove(slot) => self.remove(*slot),
             Step::Die(slot) => self.die(*slot),
             Step::Forget(slot) => self.forget(*slot),
@@ -77,6 +78,8 @@ impl Telling<'_> {
             }
             Step::Killed(verb, death) => self.kill(verb, death)?,
             Step::Agent(node, lives) => self.agent(*node, *lives),
+            // Where tags are ignored at first, the record alone knows an EIP for a moment.
+            Step::LoseNode(_) | Step::LoseState(_) if self.ignores_tags() => {}
             Step::LoseNode(node) => self.lose_node(*node),
             Step::LoseState(node) => self.lose_state(*node),
             Step::UnbindByHand(slot) => self.unbind_by_hand(*slot),
@@ -107,6 +110,13 @@ impl Telling<'_> {
         let Some(pod) = self.ledger.pods[slot].as_mut() else { return };
         pod.terminating = true;
         self.field.scene.world.cluster.begin_pod_deletion(&pod.mould.namespace, &pod.mould.name);
+    }
+
+    fn finish(&mut self, slot: usize) {
+        let Some(pod) = self.ledger.pods[slot].as_mut() else { return };
+        pod.terminating = true;
+        self.field.scene.world.cluster.set_pod_phase(&pod.mould.namespace, &pod.mould.name, "Succeeded");
+        self.ledger.release(slot);
     }
 
     fn remove(&mut self, slot: usize) {
@@ -228,6 +238,10 @@ impl Telling<'_> {
         }
     }
 
+    fn ignores_tags(&self) -> bool {
+        self.field.scene.world.cloud.settings().ignore_tags_on_allocate
+    }
+
     fn lose_node(&mut self, node: usize) {
         let lost = |pod: &Option<Living>| pod.as_ref().is_some_and(|pod| pod.node == node);
         for slot in 0..SLOTS.len() {
@@ -283,11 +297,20 @@ impl Telling<'_> {
             Weather::KubeDown(down) => switch(ServiceKind::Kube, down),
             Weather::VpcDown(down) => switch(ServiceKind::Vpc, down),
             Weather::FailAssociation => world.cloud.set(|settings| settings.failing_associations = 1),
+            Weather::Quirk(quirk) => world.cloud.set(|settings| match quirk {
+                Quirk::IgnoresTags => settings.ignore_tags_on_allocate = true,
+                Quirk::RepeatIsDuplicate => settings.repeat_code = RepeatCode::Duplicated,
+                Quirk::OneOperationPerEni => settings.one_operation_per_eni = true,
+                Quirk::BusyIsWrongStatus => settings.busy_code = BusyCode::IncorrectEipStatus,
+                Quirk::ChecksTarget => settings.unassociate_checks_target = true,
+                Quirk::RemembersRefusals => settings.token_remembers_failure = true,
+            }),
             Weather::Lose { call, loss } => {
                 let effect = match loss {
                     Loss::BeforeEffect => Effect::Cut { when: When::BeforeEffect },
                     Loss::AfterEffect => Effect::Cut { when: When::AfterEffect },
                     Loss::Truncated => Effect::Truncated,
+                    Loss::Refused(status, code) => Effect::error(status, code, "the story wants it so"),
                     Loss::Gateway => Effect::Gateway { status: 502, when: When::BeforeEffect },
                 };
                 world.faults.add(Rule::on(call, effect).once());
@@ -334,7 +357,7 @@ impl Telling<'_> {
             let running = self.ledger.running(slot).map(|at| &self.ledger.placed[at]);
             let well =
                 running.is_some_and(|it| it.started && (it.served.is_some() || SLOTS[slot].wish == Wish::Nothing));
-            if well || pod.terminating {
+            if well || pod.terminating || self.is_taken(slot) {
                 return Ok(());
             }
             let node = pod.node;
@@ -355,6 +378,13 @@ impl Telling<'_> {
             true => Ok(()),
             false => Err(format!("in good weather pod {} gets nothing: {failed:?}", SLOTS[slot].name)),
         }
+    }
+
+    /// Another pod has the EIP that this one names.
+    fn is_taken(&self, slot: usize) -> bool {
+        let named = |slot: usize| SLOTS[slot].wish == Wish::Named;
+        let has = |placed: &Placed| placed.slot != slot && named(placed.slot) && placed.served.is_some();
+        named(slot) && self.ledger.placed.iter().any(has)
     }
 
     fn end_sandboxes(&mut self, slot: usize) -> Told {
