@@ -11,7 +11,6 @@ use crate::eip::journal::Journal;
 use crate::eip::node::Node;
 use crate::eip::reconcile::{Plan, plan, sandbox_alive};
 use crate::names::ContainerId;
-use crate::net;
 use crate::state::format::{Attachment, Phase};
 
 /// Asking the API server for one pod.
@@ -147,7 +146,8 @@ fn rebind(node: &Node, mut journal: Journal, deadline: Deadline) -> Result<(), F
     }
 }
 
-/// The GC verb: attachments outside `valid` whose sandbox is really gone are treated as DEL.
+/// The GC verb: attachments outside `valid` whose sandbox is really gone are treated as DEL. A record that was
+/// rebuilt does not know its sandbox, and is left to whoever asks for its pod.
 ///
 /// # Errors
 /// Only when the state cannot be read or written.
@@ -155,7 +155,7 @@ pub fn collect_invalid(node: &Node, valid: &[(ContainerId, String)]) -> Result<(
     let round = Deadline::after(GC_VERB_TIME);
     for record in node.store.attachments()? {
         let named = valid.iter().any(|(container_id, ifname)| record.is(container_id, ifname));
-        if named || net::netns_exists(&record.netns) || round.passed() {
+        if named || sandbox_alive(&record) || round.passed() {
             continue;
         }
         let deadline = round.within(node.recovery_time());

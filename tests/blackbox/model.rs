@@ -24,12 +24,12 @@ use plot::story;
 use step::Step;
 
 /// Stories at once: nearly all of their time is waiting for the simulated cloud.
-const AT_ONCE: usize = 24;
+const AT_ONCE: usize = 48;
 
 const STEPS_OF_A_STORY: usize = 40;
 
 /// Of a run in which nobody asks for more.
-const STEPS: usize = 2000;
+const STEPS: usize = 3000;
 
 const FIRST_SEED: u64 = 1;
 

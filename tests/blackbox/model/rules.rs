@@ -132,11 +132,12 @@ fn one_each(after: &Seen) -> Judged {
     Ok(())
 }
 
-/// A PodEIP that is not being deleted names an EIP that nobody releases.
+/// A PodEIP that is not being deleted names an EIP that nobody releases. One without a status is a claim of an ADD that
+/// has not come to its end; the next one corrects it.
 fn names_what_exists(pod_eip: &Value, after: &Seen) -> Judged {
     let id = pod_eip["spec"]["allocationID"].as_str().unwrap_or_default();
     let stands = after.eip(id).is_some_and(|eip| !is_leaving(eip));
-    if stands || is_deleted(pod_eip) {
+    if stands || is_deleted(pod_eip) || pod_eip["status"].is_null() {
         return Ok(());
     }
     Err(format!("PodEIP {} names {id}, which is released: {pod_eip}", pod_eip["metadata"]["name"]))

@@ -223,6 +223,23 @@ fn gc_ends_what_is_neither_valid_nor_alive() {
     scene.assert_nothing_left();
 }
 
+/// Its record names a stand-in for the container id, which no runtime lists.
+#[test]
+fn gc_leaves_a_running_pod_whose_record_was_rebuilt() {
+    let scene = Scene::new();
+    let pod = scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP]).alive();
+    scene.add(&pod).assert_added(&pod);
+    fs::remove_file(scene.state_dir().join("state.json")).unwrap();
+    scene.agent_once();
+    assert_eq!(scene.records().len(), 1, "it is rebuilt");
+    let valid = json!([{"containerID": pod.container_id, "ifname": "eth0"}]);
+    gc(&scene, &pod, |stdin| stdin["cni.dev/valid-attachments"] = valid);
+    scene.assert_served(&pod);
+    scene.delete_pod(&pod);
+    scene.del(&pod);
+    scene.assert_nothing_left();
+}
+
 #[test]
 fn gc_that_cannot_read_the_list_ends_nothing() {
     let scene = Scene::new();
