@@ -188,11 +188,11 @@ impl<'a> Attempt<'a> {
         match self.requested.wish.source.clone() {
             Source::Named(id) => {
                 contest::refuse_to_orphan(self.claim.as_ref(), self.sandbox)?;
-                self.hold((AttachedEip { id, address: None, kind: EipKind::Static }, None), strategy)
+                self.hold((AttachedEip { id, address: None, kind: EipKind::Static }, None), strategy, around)
             }
             Source::Allocate(parameters) => {
                 if let Some(found) = self.eip_of_this_pod(around)? {
-                    return self.hold(found, strategy);
+                    return self.hold(found, strategy, around);
                 }
                 // One that may have been bought already is seen through.
                 if self.journal.record().allocation.is_none() {
@@ -253,10 +253,11 @@ impl<'a> Attempt<'a> {
         })
     }
 
-    fn hold(&mut self, (eip, package): FoundEip, strategy: Strategy) -> Result<(), Failure> {
+    fn hold(&mut self, (eip, package): FoundEip, strategy: Strategy, around: &Surroundings) -> Result<(), Failure> {
         let record = self.journal.record();
         let known = record.eip.as_ref().is_some_and(|recorded| recorded.id == eip.id);
-        if known && record.strategy == strategy {
+        let in_place = record.binding.is_none() && self.is_seen_in_place(&eip.id, around);
+        if known && record.strategy == strategy && !in_place {
             return Ok(());
         }
         self.journal.save(|record| {
@@ -266,7 +267,22 @@ impl<'a> Attempt<'a> {
                 record.eip = Some(eip);
                 record.bandwidth_package = package;
             }
+            if in_place {
+                record.phase = Phase::Binding;
+                record.binding = Some(around.binding.clone());
+            }
         })
+    }
+
+    /// Whether the cloud or the PodEIP shows `id` on this address already, as after the loss of the record: whatever
+    /// becomes of this try, it has to be unbound in the end.
+    fn is_seen_in_place(&self, id: &EipId, around: &Surroundings) -> bool {
+        let published = self.claim.as_ref().filter(|claim| claim.spec.allocation_id == *id).and_then(|claim| {
+            let status = claim.status.as_ref()?;
+            status.network_interface_id.as_ref().zip(status.private_ip_address)
+        });
+        published == Some((&around.binding.eni, around.binding.private_ip))
+            || around.occupant.as_ref().is_some_and(|eip| eip.id == *id)
     }
 
     /// Binds while the PodEIP is written: neither needs the other.

@@ -197,3 +197,28 @@ fn gc_without_an_api_server_says_that_nothing_was_looked_for() {
     scene.gc();
     assert_eq!(record(&scene)["phase"], "Bound");
 }
+
+/// The record was lost, and the repeated ADD is turned away before it has bound anything: what was bound before is
+/// bound still, and must not stay there.
+#[test]
+fn a_failed_add_without_its_record_leaves_nothing_on_the_address() {
+    let named = ("network.alibabacloud.com/pod-eip-instanceid", defaults::USER_EIP);
+    for annotation in [WITH_EIP, named] {
+        let scene = Scene::new();
+        scene.configure(|settings| settings["eip_add_timeout_seconds"] = json!(4));
+        let pod = scene.pod("web-0", IP, &[annotation]).alive();
+        scene.add(&pod).assert_added(&pod);
+        lose(&scene);
+        let throttled = Effect::error(400, "Throttling.User", "Request was denied due to user flow control.");
+        scene.world.faults.add(Rule::on("AssociateEipAddress", throttled));
+        scene.add(&pod).assert_error(11, &["Throttling.User"]);
+        scene.world.faults.clear();
+        scene.del(&pod);
+        assert!(scene.on(pod.ip).is_empty(), "{annotation:?}: {:?}\n{}", scene.records(), scene.log());
+        let heir = scene.pod("heir", IP, &[]);
+        scene.add(&heir).assert_added(&heir);
+        scene.delete_pod(&pod);
+        scene.gc();
+        scene.assert_nothing_left();
+    }
+}

@@ -15,7 +15,7 @@ use podeip::cni::dispatch;
 use podeip::deadline::Deadline;
 use podeip::eip::collect::{self, Outcome as Collected};
 use podeip::eip::node::{Node, Paths};
-use podeip::eip::sweep::Sweeper;
+use podeip::eip::sweep::{Sweeper, Swept, What};
 use podeip::eip::upkeep::Upkeep;
 use podeip_sim::calls::{Call, Ending};
 use podeip_sim::cloud::EniSpec;
@@ -225,8 +225,18 @@ impl Field {
         let until = Deadline::after(self.round_time);
         let unfinished = Upkeep::new(&opened, node_name(node)).round(until).unwrap().unfinished;
         let swept = Sweeper::new(&opened, node_name(node), "kube-system", false).sweep(false, until);
-        let swept = swept.map(drop).map_err(|failure| failure.to_string());
-        Outcome { ok: unfinished.is_empty() && swept.is_ok(), died: false, text: format!("{unfinished:?} {swept:?}") }
+        let failed = match swept {
+            Ok(Swept::Done(report)) => report
+                .findings
+                .into_iter()
+                .filter(|it| matches!(it.what, What::Failed(_)))
+                .map(|it| it.what.to_string())
+                .collect(),
+            Ok(Swept::HeldBy(_)) => vec![],
+            Err(failure) => vec![failure.to_string()],
+        };
+        let ok = unfinished.is_empty() && failed.is_empty();
+        Outcome { ok, died: false, text: format!("{unfinished:?} {failed:?}") }
     }
 
     /// Carries it out in a process of its own, which dies there if it comes to it, and in any case when it takes long.
