@@ -29,7 +29,7 @@ const AT_ONCE: usize = 48;
 const STEPS_OF_A_STORY: usize = 40;
 
 /// Of a run in which nobody asks for more.
-const STEPS: usize = 3000;
+const STEPS: usize = 2500;
 
 const FIRST_SEED: u64 = 1;
 
