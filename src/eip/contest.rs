@@ -154,12 +154,16 @@ pub fn free_elsewhere(
 /// The previous pod of this name is out of the API server (its name is ours now), so its binding
 /// may be undone, but only if it is still where that pod published it.
 fn sits_where_published(eip: &Eip, pod_eip: &PodEip) -> bool {
-    let Some(status) = &pod_eip.status else { return false };
-    let (Some(eni), Some(private_ip)) = (status.network_interface_id.clone(), status.private_ip_address) else {
-        return false;
-    };
+    seen_where_published(eip, pod_eip).is_some()
+}
+
+/// The place that `pod_eip` publishes, if the cloud shows `eip` there.
+pub fn seen_where_published(eip: &Eip, pod_eip: &PodEip) -> Option<Binding> {
+    let status = pod_eip.status.as_ref()?;
+    let (eni, private_ip) = status.network_interface_id.clone().zip(status.private_ip_address)?;
     // The PodEIP does not say whether the address is the ENI's primary one.
-    [false, true].into_iter().any(|primary| sits_on(eip, &Binding { eni: eni.clone(), private_ip, primary }))
+    let places = [false, true].map(|primary| Binding { eni: eni.clone(), private_ip, primary });
+    places.into_iter().find(|place| sits_on(eip, place))
 }
 
 fn taken(eip: &Eip, sandbox: &Sandbox) -> Failure {

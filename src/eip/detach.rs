@@ -7,9 +7,11 @@ use crate::cloud::Cloud;
 use crate::deadline::Deadline;
 use crate::eip::bind::{self, Unbound};
 use crate::eip::conclude::conclude;
+use crate::eip::contest;
 use crate::eip::failure::{Failure, Kind};
 use crate::eip::journal::Journal;
 use crate::eip::node::{Node, panicked};
+use crate::eip::publish;
 use crate::kube::{Kube, Pod, PodEip};
 use crate::names::{ContainerId, EipId, PodUid};
 use crate::state::Store;
@@ -163,7 +165,31 @@ fn take_away(node: &Node, journal: &mut Journal, deadline: Deadline) -> Result<E
     });
     unbound?;
     let (fate, pod_eip) = view?;
+    unbind_published(node, &record, pod_eip.as_ref(), deadline)?;
     conclude(node, journal, &fate, pod_eip, deadline)
+}
+
+/// Takes the EIP of a pod that is over off the place where its PodEIP still shows it, if that is not the place of
+/// `record`: a pod that took it over died before it had moved it there, and the record of the pod before was lost.
+pub fn unbind_published(
+    node: &Node,
+    record: &Attachment,
+    pod_eip: Option<&PodEip>,
+    deadline: Deadline,
+) -> Result<(), Failure> {
+    let Some(own) = pod_eip.filter(|it| publish::is_claim_of(it, record)) else { return Ok(()) };
+    let published = own.status.as_ref().and_then(|it| it.network_interface_id.as_ref().zip(it.private_ip_address));
+    let recorded = record.binding.as_ref().map(|binding| (&binding.eni, binding.private_ip));
+    if published.is_none() || published == recorded {
+        return Ok(());
+    }
+    let (cloud, id) = (node.cloud()?, &own.spec.allocation_id);
+    let seen = cloud.eip(id, deadline)?;
+    if let Some(place) = seen.and_then(|eip| contest::seen_where_published(&eip, own)) {
+        log::warn!("pod {}: {id} is still on {}, where its PodEIP shows it", record.pod, place.private_ip);
+        bind::unbind(cloud, id, &place, Deadline::after(Duration::ZERO), deadline)?;
+    }
+    Ok(())
 }
 
 /// The pod's fate, and the PodEIP if the API server told.

@@ -275,6 +275,7 @@ fn unbind(node: &Node, case: &Case, seen: Option<&Eip>) -> Result<Progress, Fail
         None | Some(EipStatus::Available | EipStatus::Releasing | EipStatus::InUse) => {
             if let (Some(EipStatus::InUse), Some(seen)) = (seen.map(|seen| &seen.status), seen) {
                 log::warn!("{} was not unbound, because it is {}", eip.id, bind::whereabouts(seen));
+                leave_published(node, case)?;
             }
             locked(node, &case.record, |mut journal| detach::mark_unbound(&mut journal))?;
             Ok(Progress::Stepped)
@@ -282,6 +283,18 @@ fn unbind(node: &Node, case: &Case, seen: Option<&Eip>) -> Result<Progress, Fail
         // Under way: only time helps.
         _ => Ok(Progress::Waiting),
     }
+}
+
+/// Of a pod that is over nothing stays where its PodEIP shows it, if its record shows another place. This waits for
+/// the cloud, once in a blue moon.
+fn leave_published(node: &Node, case: &Case) -> Result<(), Failure> {
+    if !matches!(case.plan, Plan::End(_)) {
+        return Ok(());
+    }
+    let until = Deadline::after(STEP_TIME);
+    let pod_eip = node.kube()?.pod_eip(&case.record.pod.namespace, &case.record.pod.name, until)?;
+    locked(node, &case.record, |_| detach::unbind_published(node, &case.record, pod_eip.as_ref(), until))?;
+    Ok(())
 }
 
 /// Puts the EIP of a running sandbox back, one look or request at a time.

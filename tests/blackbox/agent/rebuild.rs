@@ -3,12 +3,13 @@
 use std::fs;
 
 use podeip_sim::cloud::defaults;
-use podeip_sim::faults::{Effect, Rule};
+use podeip_sim::faults::{Effect, Rule, ServiceMatch};
+use podeip_sim::gates::{Moment, Outcome};
 use podeip_sim::kube::{Owner, PodSpec};
 use serde_json::{Value, json};
 
 use super::{IP, running};
-use crate::scene::{Sandbox, Scene, WITH_EIP};
+use crate::scene::{PATIENCE, Sandbox, Scene, WITH_EIP, await_true};
 
 const OTHER_IP: [u8; 4] = [10, 219, 0, 6];
 const LASTING: (&str, &str) = ("network.alibabacloud.com/pod-eip-release-strategy", "Never");
@@ -219,6 +220,39 @@ fn a_failed_add_without_its_record_leaves_nothing_on_the_address() {
         scene.add(&heir).assert_added(&heir);
         scene.delete_pod(&pod);
         scene.gc();
+        scene.assert_nothing_left();
+    }
+}
+
+/// The record of the pod before was lost, and the next of its name took the EIP over and died before it had moved it.
+#[test]
+fn what_a_pod_took_over_and_never_moved_is_unbound_at_its_end() {
+    let named = ("network.alibabacloud.com/pod-eip-instanceid", defaults::USER_EIP);
+    for (annotation, agent) in [(WITH_EIP, true), (named, false)] {
+        let scene = Scene::new();
+        let before = scene.pod("web-0", IP, &[annotation]);
+        scene.add(&before).assert_added(&before);
+        let eip = scene.on(before.ip).remove(0).id;
+        lose(&scene);
+        scene.delete_pod(&before);
+        let next = scene.pod("web-0", OTHER_IP, &[annotation]);
+        let gate = scene.world.faults.gate_on(ServiceMatch::Vpc, "AssociateEipAddress", 1, Moment::AfterEffect);
+        let mut add = scene.spawn("ADD", &next);
+        assert!(gate.wait_reached(PATIENCE));
+        await_true("it takes the PodEIP over", || {
+            scene.pod_eip(&next).is_some_and(|it| it["metadata"]["annotations"]["podeip/pod-uid"] == next.uid)
+        });
+        add.kill().unwrap();
+        add.wait().unwrap();
+        gate.release(Outcome::Cut);
+        assert_eq!(scene.on(before.ip).len(), 1, "it is still there");
+        scene.delete_pod(&next);
+        if agent {
+            scene.agent_once();
+        } else {
+            scene.del(&next);
+        }
+        assert!(scene.on(before.ip).is_empty(), "{annotation:?}: {eip} stays\n{}", scene.log());
         scene.assert_nothing_left();
     }
 }
