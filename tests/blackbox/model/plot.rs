@@ -242,7 +242,7 @@ impl Plot {
             34..60 => Verb::Del(slot),
             60..66 => Verb::DelAgain(slot),
             66..76 => Verb::Gc(node),
-            76..82 => Verb::GcVerb(node),
+            76..82 => Verb::Collect(node),
             _ => Verb::Round(node),
         }
     }

@@ -52,7 +52,7 @@ pub enum Verb {
     DelAgain(usize),
     Gc(usize),
     /// The CNI verb, with the sandboxes that run.
-    GcVerb(usize),
+    Collect(usize),
     /// One round of a node's agent, and one sweep.
     Round(usize),
 }
@@ -144,7 +144,7 @@ impl fmt::Display for Verb {
             Verb::Del(slot) => write!(f, "DEL of the oldest sandbox of pod {}", name(*slot)),
             Verb::DelAgain(slot) => write!(f, "DEL again, without netns, of a sandbox of pod {}", name(*slot)),
             Verb::Gc(node) => write!(f, "podeip gc on node {node}"),
-            Verb::GcVerb(node) => write!(f, "the verb GC on node {node}"),
+            Verb::Collect(node) => write!(f, "the verb GC on node {node}"),
             Verb::Round(node) => write!(f, "a round of the agent of node {node}, and a sweep"),
         }
     }

@@ -155,7 +155,7 @@ impl Telling<'_> {
                 Some(Deed::Cni { verb: "DEL", at, sandbox: self.ledger.placed[at].sandbox.without_netns() })
             }
             Verb::Gc(node) => Some(Deed::Gc(node)),
-            Verb::GcVerb(node) => {
+            Verb::Collect(node) => {
                 Some(Deed::GcVerb { node, valid: all(node).map(|it| it.sandbox.container_id.clone()).collect() })
             }
             Verb::Round(node) => Some(Deed::Round(node)),
@@ -222,7 +222,7 @@ impl Telling<'_> {
         let outcome = self.field.perform_and_die(&deed, death);
         let printed = match &deed {
             Deed::Cni { verb: "ADD", sandbox, .. } => {
-                let printed = serde_json::from_str(&outcome.text).unwrap_or_else(|_| json!(null));
+                let printed = serde_json::from_str(&outcome.text).unwrap_or(json!(null));
                 Outcome { ok: outcome.ok && printed == sandbox.result(), ..outcome }
             }
             _ => outcome,
