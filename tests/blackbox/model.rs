@@ -5,6 +5,7 @@
 //! `PODEIP_MODEL_SEED` tells the story of one seed, or begins with it; `PODEIP_MODEL_STEPS` goes on for so many steps;
 //! `PODEIP_MODEL_LOG` names a file for podeip's log.
 
+mod ending;
 mod field;
 mod ledger;
 mod places;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use podeip::deadline::Deadline;
 use podeip::state::{AgentLock, Store};
 use podeip_sim::calls::ServiceKind;
-use podeip_sim::cloud::{BusyCode, RepeatCode, defaults};
+use podeip_sim::cloud::{BusyCode, RepeatCode};
 use podeip_sim::faults::{Effect, Rule, When};
 use serde_json::json;
 
@@ -17,30 +17,24 @@ use super::places::{NODES, SLOTS, Wish, create};
 use super::rules::{self, Seen};
 use super::step::{Death, Loss, Quirk, Step, Verb, Weather};
 
-/// Longer than any EIP of these stories is kept for a time, and than a Lease lasts.
-const LONG: Duration = Duration::from_secs(15 * 60);
-
 /// The limits of a minute begin anew.
-const MINUTE: Duration = Duration::from_secs(61);
+pub(super) const MINUTE: Duration = Duration::from_secs(61);
 
 /// How long a lagging cloud hides a change.
 const LAG: Duration = Duration::from_millis(700);
 
-/// How often a pod's sandbox may fail in good weather: its address may be cleared only by then, or its PodEIP go.
-const TRIES: usize = 3;
-
 /// A story that is being told.
-struct Telling<'a> {
-    counts: &'a Counts,
-    field: Field,
-    ledger: Ledger,
+pub(super) struct Telling<'a> {
+    pub(super) counts: &'a Counts,
+    pub(super) field: Field,
+    pub(super) ledger: Ledger,
     agents: [Option<AgentLock>; NODES],
     /// Nodes that have lost their records.
-    exposed: [bool; NODES],
-    seen: Seen,
+    pub(super) exposed: [bool; NODES],
+    pub(super) seen: Seen,
 }
 
-type Told = Result<(), String>;
+pub(super) type Told = Result<(), String>;
 
 /// Tells the story to its end: at the last everything is cleared away, and nothing may be left that must not stay.
 pub fn tell(steps: &[Step], counts: &Counts) -> Told {
@@ -92,7 +86,7 @@ impl Telling<'_> {
     }
 
     /// The promises hold.
-    fn look(&mut self) -> Told {
+    pub(super) fn look(&mut self) -> Told {
         let after = Seen::take(&self.field);
         rules::judge(&self.field, &self.ledger, &self.seen, &after)?;
         self.seen = after;
@@ -119,7 +113,7 @@ impl Telling<'_> {
         self.ledger.release(slot);
     }
 
-    fn remove(&mut self, slot: usize) {
+    pub(super) fn remove(&mut self, slot: usize) {
         let Some(pod) = self.ledger.pods[slot].take() else { return };
         self.field.scene.delete_pod(&pod.mould);
         self.ledger.release(slot);
@@ -140,7 +134,7 @@ impl Telling<'_> {
     }
 
     /// What the verb is about, if it can be called now.
-    fn plan(&mut self, verb: &Verb) -> Option<Deed> {
+    pub(super) fn plan(&mut self, verb: &Verb) -> Option<Deed> {
         let all = |node: usize| self.ledger.placed.iter().filter(move |it| it.node == node && it.runs && it.ended == 0);
         match *verb {
             Verb::Add(slot) => self.plan_add(slot),
@@ -162,7 +156,7 @@ impl Telling<'_> {
         }
     }
 
-    fn plan_add(&mut self, slot: usize) -> Option<Deed> {
+    pub(super) fn plan_add(&mut self, slot: usize) -> Option<Deed> {
         let pod = self.ledger.pods[slot].clone().filter(|pod| !pod.terminating)?;
         let at = match self.ledger.running(slot) {
             Some(at) => at,
@@ -189,7 +183,7 @@ impl Telling<'_> {
     }
 
     /// What the model makes of it.
-    fn note(&mut self, deed: &Deed, outcome: &Outcome) -> Told {
+    pub(super) fn note(&mut self, deed: &Deed, outcome: &Outcome) -> Told {
         self.counts.runs.fetch_add(1, Ordering::Relaxed);
         self.counts.killed.fetch_add(usize::from(outcome.died), Ordering::Relaxed);
         let Deed::Cni { verb, at, .. } = deed else { return Ok(()) };
@@ -269,7 +263,7 @@ impl Telling<'_> {
         }
     }
 
-    fn delete_pod_eip(&mut self, slot: usize) {
+    pub(super) fn delete_pod_eip(&mut self, slot: usize) {
         let scene = &self.field.scene;
         let name = SLOTS[slot].name;
         let now = json!(scene.world.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
@@ -281,7 +275,7 @@ impl Telling<'_> {
         }
     }
 
-    fn change_weather(&mut self, weather: Weather) {
+    pub(super) fn change_weather(&mut self, weather: Weather) {
         let world = &self.field.scene.world;
         let switch = |kind, down: bool| if down { world.take_down(kind) } else { world.bring_up(kind) };
         match weather {
@@ -316,135 +310,5 @@ impl Telling<'_> {
                 world.faults.add(Rule::on(call, effect).once());
             }
         }
-    }
-
-    fn clear_up(&mut self) {
-        self.field.quieten();
-        for calm in [Weather::Throttle(false), Weather::Lag(false), Weather::KubeDown(false), Weather::VpcDown(false)] {
-            self.change_weather(calm);
-        }
-        let world = &self.field.scene.world;
-        world.faults.clear();
-        world.cloud.set(|settings| settings.failing_associations = 0);
-        // The limits of the last minute are over, and a killed sweeper's Lease.
-        world.clock.advance(MINUTE * 3);
-        self.field.hurry(false);
-    }
-
-    fn rounds(&mut self) -> Vec<String> {
-        (0..NODES).map(|node| self.field.perform(&Deed::Round(node))).filter(|it| !it.ok).map(|it| it.text).collect()
-    }
-
-    /// Everybody who lives has what he asks for.
-    fn settle(&mut self) -> Told {
-        self.clear_up();
-        self.rounds();
-        self.exposed = [false; NODES];
-        self.look()?;
-        for slot in 0..SLOTS.len() {
-            self.serve(slot)?;
-        }
-        // What the agents do now must not touch what is served.
-        let complaints = self.rounds();
-        self.field.hurry(true);
-        if complaints.is_empty() { Ok(()) } else { Err(format!("in good weather agents complain: {complaints:?}")) }
-    }
-
-    fn serve(&mut self, slot: usize) -> Told {
-        let mut failed = Vec::new();
-        for _ in 0..TRIES {
-            let Some(pod) = &self.ledger.pods[slot] else { return Ok(()) };
-            let running = self.ledger.running(slot).map(|at| &self.ledger.placed[at]);
-            let well =
-                running.is_some_and(|it| it.started && (it.served.is_some() || SLOTS[slot].wish == Wish::Nothing));
-            if well || pod.terminating || self.is_taken(slot) {
-                return Ok(());
-            }
-            let node = pod.node;
-            self.end_sandboxes(slot)?;
-            if self.ledger.free_address(node).is_none() {
-                return Ok(());
-            }
-            let Some(deed) = self.plan_add(slot) else { return Ok(()) };
-            let outcome = self.field.perform(&deed);
-            self.note(&deed, &outcome)?;
-            self.look()?;
-            if !outcome.ok {
-                failed.push(outcome.text);
-                self.rounds();
-            }
-        }
-        match self.ledger.running(slot).is_some_and(|at| self.ledger.placed[at].started) {
-            true => Ok(()),
-            false => Err(format!("in good weather pod {} gets nothing: {failed:?}", SLOTS[slot].name)),
-        }
-    }
-
-    /// Another pod has the EIP that this one names.
-    fn is_taken(&self, slot: usize) -> bool {
-        let named = |slot: usize| SLOTS[slot].wish == Wish::Named;
-        let has = |placed: &Placed| placed.slot != slot && named(placed.slot) && placed.served.is_some();
-        named(slot) && self.ledger.placed.iter().any(has)
-    }
-
-    fn end_sandboxes(&mut self, slot: usize) -> Told {
-        while let Some(deed) = self.plan(&Verb::Del(slot)) {
-            let outcome = self.field.perform(&deed);
-            self.note(&deed, &outcome)?;
-        }
-        Ok(())
-    }
-
-    /// All pods go. What is kept for a time, and what was to go with its pod, goes; the rest goes when somebody says so.
-    fn end(&mut self) -> Told {
-        self.clear_up();
-        for slot in 0..SLOTS.len() {
-            self.remove(slot);
-            // Some runtimes never come to call DEL.
-            if slot % 2 == 0 {
-                self.end_sandboxes(slot)?;
-            }
-        }
-        self.ledger.placed.iter().for_each(|placed| self.field.unmake(&placed.sandbox));
-        self.ledger.placed.clear();
-        self.look()?;
-        self.round_after_round()?;
-        let kept = self.seen.kept();
-        let never = |pod_eip: &serde_json::Value| {
-            pod_eip["spec"]["allocationType"]["releaseStrategy"] == "Never"
-                && pod_eip["metadata"]["deletionTimestamp"].is_null()
-        };
-        let claims = self.field.scene.world.cluster.list("podeips");
-        let claimed: Vec<String> = claims
-            .iter()
-            .filter(|it| never(it))
-            .map(|it| it["spec"]["allocationID"].as_str().unwrap().into())
-            .collect();
-        if kept != claimed || claims.len() != claimed.len() {
-            return Err(format!("left are {kept:?}, and PodEIPs {}", json!(claims)));
-        }
-        (0..SLOTS.len()).for_each(|slot| self.delete_pod_eip(slot));
-        self.round_after_round()?;
-        let left = (self.seen.kept(), self.field.scene.world.cluster.list("podeips"));
-        if !left.0.is_empty() || !left.1.is_empty() {
-            return Err(format!("left are {:?}, and PodEIPs {}", left.0, json!(left.1)));
-        }
-        let users = self.seen.eip(defaults::USER_EIP).unwrap();
-        self.counts.released.fetch_add(self.seen.released(), Ordering::Relaxed);
-        if users.binding.is_some() { Err(format!("the user's EIP is left bound: {users:?}")) } else { Ok(()) }
-    }
-
-    fn round_after_round(&mut self) -> Told {
-        let mut complaints = Vec::new();
-        for _ in 0..2 {
-            self.field.scene.world.clock.advance(LONG);
-            complaints = self.rounds();
-            self.look()?;
-        }
-        let records: Vec<_> = (0..NODES).flat_map(|node| self.field.records(node)).collect();
-        if !complaints.is_empty() || !records.is_empty() {
-            return Err(format!("agents leave {} and say {complaints:?}", json!(records)));
-        }
-        Ok(())
     }
 }
