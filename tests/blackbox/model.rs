@@ -87,6 +87,9 @@ fn stories_in_which_every_promise_is_kept() {
             stories.fetch_add(1, Ordering::SeqCst);
             let steps = story(seed, STEPS_OF_A_STORY);
             told.fetch_add(steps.len(), Ordering::SeqCst);
+            if wanted == 1 {
+                steps.iter().enumerate().for_each(|(at, step)| println!("{:4}. {step}", at + 1));
+            }
             if let Err(how) = tell(&steps, &counts) {
                 eprintln!("seed {seed}: {how}\nLooking for a shorter story.");
                 broken.lock().unwrap().push((seed, how));

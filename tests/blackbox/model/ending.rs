@@ -7,7 +7,6 @@ use podeip_sim::cloud::defaults;
 use serde_json::{Value, json};
 
 use super::field::Deed;
-use super::ledger::Placed;
 use super::places::{NODES, SLOTS, Wish};
 use super::step::{Verb, Weather};
 use super::telling::{MINUTE, Telling, Told};
@@ -17,6 +16,7 @@ const LONG: Duration = Duration::from_secs(15 * 60);
 
 /// How often a pod's sandbox may fail in good weather: its address may be cleared only by then, or its PodEIP go.
 const TRIES: usize = 3;
+
 impl Telling<'_> {
     fn clear_up(&mut self) {
         self.field.quieten();
@@ -80,11 +80,16 @@ impl Telling<'_> {
         }
     }
 
-    /// Another pod has the EIP that this one names.
+    /// Another pod that lives has the EIP that this one names, if only because an agent gave it back to it.
     fn is_taken(&self, slot: usize) -> bool {
         let named = |slot: usize| SLOTS[slot].wish == Wish::Named;
-        let has = |placed: &Placed| placed.slot != slot && named(placed.slot) && placed.served.is_some();
-        named(slot) && self.ledger.placed.iter().any(has)
+        let eip = self.field.scene.world.cloud.eip(defaults::USER_EIP);
+        let place = eip.and_then(|eip| eip.binding).map(|binding| binding.private_ip);
+        let has = |other: usize| {
+            let running = self.ledger.running(other).map(|at| self.ledger.placed[at].sandbox.ip);
+            other != slot && named(other) && running.is_some() && running == place
+        };
+        named(slot) && (0..SLOTS.len()).any(has)
     }
 
     fn end_sandboxes(&mut self, slot: usize) -> Told {
