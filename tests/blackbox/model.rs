@@ -59,6 +59,16 @@ struct Counts {
     released: AtomicUsize,
 }
 
+impl Counts {
+    /// What happened in so many steps was worth telling.
+    fn assert_eventful(self, steps: usize) {
+        assert!(self.runs.into_inner() > steps / 3, "hardly any step runs podeip");
+        assert!(self.served.into_inner() > steps / 20, "hardly any pod is served");
+        assert!(self.killed.into_inner() > steps / 100, "hardly anything is killed");
+        assert!(self.released.into_inner() > steps / 100, "hardly any EIP is released");
+    }
+}
+
 /// Tells `steps`; a panic is told as a failure.
 fn tell(steps: &[Step], counts: &Counts) -> Result<(), String> {
     thread::scope(|scope| match scope.spawn(|| telling::tell(steps, counts)).join() {
@@ -81,26 +91,35 @@ fn stories_in_which_every_promise_is_kept() {
     let (told, stories, next) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicU64::new(seed.unwrap_or(FIRST_SEED)));
     let broken: Mutex<Vec<(u64, String)>> = Mutex::new(Vec::new());
     let counts = Counts::default();
-    let work = || {
-        while broken.lock().unwrap().is_empty() && told.load(Ordering::SeqCst) < wanted {
+    let next_story = || {
+        let broken = broken.lock().unwrap();
+        let wanted = broken.is_empty() && told.load(Ordering::SeqCst) < wanted;
+        wanted.then(|| {
             let seed = next.fetch_add(1, Ordering::SeqCst);
-            stories.fetch_add(1, Ordering::SeqCst);
             let steps = story(seed, STEPS_OF_A_STORY);
             told.fetch_add(steps.len(), Ordering::SeqCst);
-            if wanted == 1 {
-                steps.iter().enumerate().for_each(|(at, step)| println!("{:4}. {step}", at + 1));
-            }
+            (seed, steps)
+        })
+    };
+    let work = || {
+        while let Some((seed, steps)) = next_story() {
             if let Err(how) = tell(&steps, &counts) {
                 eprintln!("seed {seed}: {how}\nLooking for a shorter story.");
                 broken.lock().unwrap().push((seed, how));
             }
+            stories.fetch_add(1, Ordering::SeqCst);
         }
     };
+    if wanted == 1 {
+        story(next.load(Ordering::SeqCst), STEPS_OF_A_STORY).iter().for_each(|step| println!("- {step}"));
+    }
     thread::scope(|scope| (0..AT_ONCE).for_each(|_| drop(scope.spawn(work))));
-    let stories = stories.into_inner();
-    println!("{stories} stories, {} steps in {:.0?}: {counts:?}", told.into_inner(), began.elapsed());
-    let broken = broken.into_inner().unwrap();
-    if let Some((seed, how)) = broken.first() {
+    let told = told.into_inner();
+    println!("{} stories, {told} steps in {:.0?}: {counts:?}", stories.into_inner(), began.elapsed());
+    if let Some((seed, how)) = broken.into_inner().unwrap().first() {
         panic!("{}", shrink::minimal(*seed, &story(*seed, STEPS_OF_A_STORY), how));
+    }
+    if wanted >= STEPS {
+        counts.assert_eventful(told);
     }
 }
