@@ -55,6 +55,16 @@ pub enum Deed {
     Round(usize),
 }
 
+impl Deed {
+    /// The sandbox whose ADD this is.
+    pub fn added(&self) -> Option<usize> {
+        match self {
+            Deed::Cni { verb: "ADD", at, .. } => Some(*at),
+            _ => None,
+        }
+    }
+}
+
 /// How it ended.
 #[derive(Clone, Debug)]
 pub struct Outcome {

@@ -68,6 +68,10 @@ impl Telling<'_> {
                 let mut ended: Vec<(&Deed, &Outcome)> = deeds.iter().zip(&outcomes).collect();
                 // A DEL says what an ADD of the same sandbox is worth.
                 ended.sort_by_key(|(deed, _)| matches!(deed, Deed::Cni { verb: "ADD", .. }));
+                // One of two ADDs of a sandbox that failed has undone, perhaps, what the other did.
+                let undone: Vec<usize> =
+                    ended.iter().filter(|(_, it)| !it.ok).filter_map(|(it, _)| it.added()).collect();
+                ended.retain(|(deed, outcome)| !outcome.ok || deed.added().is_none_or(|at| !undone.contains(&at)));
                 ended.into_iter().try_for_each(|(deed, outcome)| self.note(deed, outcome))?;
             }
             Step::Killed(verb, death) => self.kill(verb, death)?,
