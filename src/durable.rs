@@ -26,7 +26,15 @@ const LEFTOVER_AGE: Duration = Duration::from_secs(60);
 /// Any I/O error of the five steps; `path` then has its old content, or (when only the last
 /// sync failed) the new one.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    put(write_beside(path, content, mode)?.into_temp_path(), path)
+    replace_by_parts(path, &[content], mode)
+}
+
+/// As [`replace`], with what `parts` are together.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_by_parts(path: &Path, parts: &[&[u8]], mode: u32) -> io::Result<()> {
+    put(write_parts_beside(path, parts, mode)?.into_temp_path(), path)
 }
 
 /// The second half of [`replace`]: the written file takes the place of `path`.
@@ -57,12 +65,16 @@ pub fn remove(path: &Path) -> io::Result<()> {
 /// # Errors
 /// Any I/O error, such as of a full disk.
 pub fn write_beside(path: &Path, content: &[u8], mode: u32) -> io::Result<NamedTempFile> {
+    write_parts_beside(path, &[content], mode)
+}
+
+fn write_parts_beside(path: &Path, parts: &[&[u8]], mode: u32) -> io::Result<NamedTempFile> {
     let mut file = tempfile::Builder::new()
         .prefix(TEMP_PREFIX)
         .permissions(Permissions::from_mode(mode))
         .tempfile_in(directory_of(path))?;
     crash::point(format_args!("{}: temporary file made", name_of(path)));
-    file.write_all(content)?;
+    parts.iter().try_for_each(|part| file.write_all(part))?;
     crash::point(format_args!("{}: written", name_of(path)));
     file.as_file().set_permissions(Permissions::from_mode(mode))?;
     file.as_file().sync_all()?;

@@ -66,7 +66,10 @@ pub fn allocate(
     loop {
         let token = journal.record().client_token.clone();
         let error = match cloud.allocate_eip(&sending, &token, deadline) {
-            Ok(allocated) => return allocated_now(journal, allocated),
+            Ok(allocated) => {
+                allocated_now(journal, allocated);
+                return Ok(());
+            }
             Err(error) => error,
         };
         if repeat_is_the_same(&error) {
@@ -114,11 +117,13 @@ fn repeat_is_the_same(error: &CloudError) -> bool {
     error.outcome_unknown() || error.class().leaves_token()
 }
 
-fn allocated_now(journal: &mut Journal, allocated: Allocated) -> Result<(), Failure> {
-    journal.save(|record| {
+/// Goes to the disk with the next change, before anything is done to the EIP: until then the intent there brings
+/// the same EIP back.
+fn allocated_now(journal: &mut Journal, allocated: Allocated) {
+    journal.note(|record| {
         record.phase = Phase::Allocated;
         record.eip = Some(AttachedEip { id: allocated.id, address: allocated.address, kind: EipKind::Auto });
-    })
+    });
 }
 
 /// Records an EIP that an earlier try allocated.

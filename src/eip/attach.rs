@@ -106,7 +106,7 @@ impl<'a> Attempt<'a> {
         let cluster = node.cluster()?;
         let earlier = node
             .store
-            .attachments()?
+            .attachments_naming(sandbox.pod.uid.as_str())?
             .into_iter()
             .find(|record| record.pod.uid == sandbox.pod.uid && record.ifname == sandbox.ifname);
         let mut journal = match earlier {
@@ -200,7 +200,7 @@ impl<'a> Attempt<'a> {
                 }
                 let node_name = around.pod.node.clone().unwrap_or_default();
                 let wanted = allocation(&parameters, self.cluster, &self.sandbox.pod, &node_name);
-                self.journal.save(|record| record.strategy = strategy)?;
+                self.journal.note(|record| record.strategy = strategy);
                 let cloud = self.node.cloud()?;
                 allocate(cloud, self.cluster, &mut self.journal, wanted, self.deadline, &mut self.requested.notices)
             }
@@ -365,12 +365,12 @@ impl<'a> Attempt<'a> {
 
     fn finish(&mut self, around: &Surroundings, eip: &Eip) -> Result<(), Failure> {
         let kube = self.node.kube()?;
-        self.journal.save(|record| {
+        self.journal.note(|record| {
             record.phase = Phase::Bound;
             if let Some(recorded) = &mut record.eip {
                 recorded.address = eip.address;
             }
-        })?;
+        });
         let Some(claim) = &self.claim else {
             return Err(Failure::new(
                 Kind::Kubernetes,

@@ -40,7 +40,10 @@ fn clear_one(node: &Node, earlier: &Attachment, deadline: Deadline) -> Result<()
     let same = |record: &Attachment| {
         (&record.pod.uid, &record.ifname, &record.binding) == (&earlier.pod.uid, &earlier.ifname, &earlier.binding)
     };
-    let standing = || Ok::<_, Failure>(node.store.attachments()?.into_iter().find(same));
+    let standing = || {
+        let named = node.store.attachments_naming(earlier.pod.uid.as_str())?;
+        Ok::<_, Failure>(named.into_iter().find(same))
+    };
     let Some(record) = standing()? else { return Ok(()) };
     match detach::end(node, Journal::resume(&node.store, record), deadline) {
         Ok(_) => Ok(()),
@@ -62,7 +65,7 @@ fn clear_one(node: &Node, earlier: &Attachment, deadline: Deadline) -> Result<()
 /// [`Kind::LocalState`] when the state cannot be read or written.
 pub fn finish_namesakes(node: &Node, pod: &PodRef, deadline: Deadline) -> Result<(), Failure> {
     let left = |record: &Attachment| record.pod.same_name(pod) && record.pod.uid != pod.uid && record.binding.is_none();
-    for earlier in node.store.attachments()?.into_iter().filter(left) {
+    for earlier in node.store.attachments_naming(&pod.name)?.into_iter().filter(left) {
         let subject = earlier.pod.clone();
         match detach::end(node, Journal::resume(&node.store, earlier), deadline) {
             Ok(ending) => log::info!("pod {subject}, an earlier instance of this name: {ending}"),

@@ -51,12 +51,18 @@ impl<'a> Journal<'a> {
         let mut next = self.record.clone();
         change(&mut next);
         next.updated_at = Timestamp::now();
-        crash::point(format_args!("record: {:?} to become {:?}", self.record.phase, next.phase));
-        self.store.update(Deadline::after(STATE_LOCK_WAIT), |all| put(all, next.clone()))?;
-        crash::point(format_args!("record: {:?} has become {:?}", self.record.phase, next.phase));
+        crash::point(format_args!("record: to become {:?}", next.phase));
+        self.store.put(Deadline::after(STATE_LOCK_WAIT), &next)?;
+        crash::point(format_args!("record: has become {:?}", next.phase));
         self.record = next;
         self.on_disk = true;
         Ok(())
+    }
+
+    /// Changes the record in memory; the next [`save`](Self::save) takes it to the disk. For what a repeat of the verb
+    /// finds out again, and what nothing is done about before that.
+    pub fn note(&mut self, change: impl FnOnce(&mut Attachment)) {
+        change(&mut self.record);
     }
 
     /// Gives the record to a new sandbox of the same pod. A late DEL of the old sandbox then finds
@@ -68,10 +74,7 @@ impl<'a> Journal<'a> {
         next.netns = netns.to_string();
         next.published = false;
         crash::point(format_args!("record: {:?} to be handed over", next.phase));
-        self.store.update(Deadline::after(STATE_LOCK_WAIT), |all| {
-            all.retain(|other| !other.is(&old_container, &ifname));
-            put(all, next.clone());
-        })?;
+        self.store.put_in_place_of(Deadline::after(STATE_LOCK_WAIT), (&old_container, &ifname), &next)?;
         crash::point(format_args!("record: {:?} handed over", next.phase));
         self.record = next;
         Ok(())
@@ -81,18 +84,9 @@ impl<'a> Journal<'a> {
     pub fn forget(self) -> Result<(), Failure> {
         let Attachment { container_id, ifname, phase, .. } = self.record;
         crash::point(format_args!("record: {phase:?} to be forgotten"));
-        self.store.update(Deadline::after(STATE_LOCK_WAIT), |all| {
-            all.retain(|other| !other.is(&container_id, &ifname));
-        })?;
+        self.store.remove(Deadline::after(STATE_LOCK_WAIT), &container_id, &ifname)?;
         crash::point(format_args!("record: {phase:?} forgotten"));
         Ok(())
-    }
-}
-
-fn put(all: &mut Vec<Attachment>, record: Attachment) {
-    match all.iter_mut().find(|other| other.is(&record.container_id, &record.ifname)) {
-        Some(place) => *place = record,
-        None => all.push(record),
     }
 }
 

@@ -154,7 +154,7 @@ pub fn release(node: &Node, target: Target) -> Result<Ending, Failure> {
             outliving(cluster, uid, &doomed, &eip)
         }
     };
-    node.store.update(Deadline::after(STATE_LOCK_WAIT), |all| all.push(record.clone()))?;
+    node.store.put(Deadline::after(STATE_LOCK_WAIT), &record)?;
     retire(node, &record, Terms::ForGood, WHY, until)
 }
 

@@ -96,7 +96,7 @@ fn stale_bindings(called: &Called, own: Option<&PodUid>) -> Result<Vec<Attachmen
     let store = Store::open(&called.paths.state_directory)?;
     let address = match (called.result_ip)() {
         // A result without an IPv4 sends us into the pod's netns, on nodes with EIPs only.
-        None if store.attachments()?.is_empty() => None,
+        None if store.is_empty()? => None,
         None => called.netns_address(),
         given => given,
     };
@@ -296,7 +296,7 @@ pub fn check(called: &Called) -> Result<(), Failure> {
 pub fn gc(paths: &Paths, valid: &[(ContainerId, String)]) -> Result<(), Failure> {
     let began = Instant::now();
     let store = Store::open(&paths.state_directory)?;
-    if store.attachments()?.is_empty() {
+    if store.is_empty()? {
         return Ok(());
     }
     let node = Node::open(paths);

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::format::StateFile;
+use super::format::{Attachment, StateFile};
 use super::measures::{Position, newest_half, parse, unread};
+use super::records::Records;
 use super::rival::Rival;
-use super::store::{Store, Unusable, is_whole, names};
+use super::store::{Store, Unusable};
 use super::throttle::Pauses;
 
 /// The state file as a verb reads it, or why it cannot.
@@ -22,9 +23,17 @@ pub fn state_file(content: &[u8]) -> Result<StateFile, String> {
     })
 }
 
-/// Whether a look-up of `text` may answer "absent" without reading the file.
-pub fn is_absent(content: &[u8], text: &str) -> bool {
-    is_whole(content) && !names(content, text)
+/// The records that a look-up of `text` finds without reading all.
+pub fn named(content: &[u8], text: &str) -> Option<Vec<Attachment>> {
+    Records::of(content)?.naming(text)
+}
+
+/// The file with this record in its place, and without it, changed without reading all.
+pub fn changed(content: &[u8], record: &Attachment) -> Option<[Vec<u8>; 2]> {
+    let bytes = serde_json::to_vec(record).ok()?;
+    let records = Records::of(content)?;
+    let with = records.with(&bytes, &record.container_id, &record.ifname)?.concat();
+    Some([with, records.without(&record.container_id, &record.ifname)?.concat()])
 }
 
 /// The measures behind a position, twice: in the file, and in what is left when it is halved.

@@ -12,6 +12,7 @@
 //! | `rival.json` | which other EIP feature is active ([`Rival`]) | atomically, by the agent alone | nothing |
 //! | `throttle.json` | which cloud calls were throttled lately | atomically | nothing: losing it costs one call |
 
+mod changes;
 mod directory;
 mod error;
 pub mod format;
@@ -19,6 +20,7 @@ pub mod format;
 pub mod fuzz;
 mod lock;
 pub mod measures;
+mod records;
 mod rival;
 mod store;
 mod throttle;

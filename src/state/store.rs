@@ -16,10 +16,10 @@ use sha1::{Digest, Sha1};
 
 use super::format::{Attachment, StateFile, VERSION};
 use super::lock::{self, AgentLock, FileLock, LivingAgent, PodLock};
+use super::records::Records;
 use super::{RivalNote, StateError, ThrottleNote, directory};
 use crate::crash;
 use crate::deadline::Deadline;
-use crate::durable;
 
 pub(super) const STATE_FILE: &str = "state.json";
 const STATE_LOCK: &str = "state.lock";
@@ -76,7 +76,8 @@ impl Store {
     /// [`StateError::NewerVersion`], [`StateError::Read`] and [`StateError::Untrusted`];
     /// [`StateError::Corrupt`] once, after the broken file was set aside (this alone takes the lock).
     pub fn attachments(&self) -> Result<Vec<Attachment>, StateError> {
-        self.snapshot(None)
+        let Some(content) = self.content()? else { return Ok(Vec::new()) };
+        self.parse_or_set_aside(&content)
     }
 
     /// As [`Store::attachments`], for one who only looks: a broken file stays where it is.
@@ -84,38 +85,50 @@ impl Store {
     /// # Errors
     /// As [`Store::attachments`], with [`StateError::Broken`] in place of [`StateError::Corrupt`].
     pub fn inspect(&self) -> Result<Vec<Attachment>, StateError> {
-        if !directory::exists(&self.directory)? {
-            return Ok(Vec::new());
-        }
-        let Some(content) = self.read()? else { return Ok(Vec::new()) };
+        let Some(content) = self.content()? else { return Ok(Vec::new()) };
         self.parse(&content).map(|file| file.attachments).map_err(|unusable| match unusable {
             Unusable::Newer(refusal) => refusal,
             Unusable::Corrupt(reason) => StateError::Broken { path: self.path(STATE_FILE), reason },
         })
     }
 
-    /// As [`Store::attachments`], but none at all when no value in the file is `text` (a private IP,
-    /// a container id). Then the file is searched and not parsed, which is ten times quicker: for
-    /// plain pods, which have nothing here however many attachments there are.
+    /// Those in which some value is `text` (a private IP, a container id), or all where only a reading of all tells.
+    /// The file is searched and the others are not parsed, which is ten times quicker and more: however many
+    /// attachments a node has, a pod without one hardly notices.
     ///
     /// # Errors
-    /// As [`Store::attachments`], but [`StateError::NewerVersion`] only when the file names `text`.
+    /// As [`Store::attachments`], but [`StateError::NewerVersion`] only when the file names `text`, and
+    /// [`StateError::Corrupt`] only when it is not whole or one of those records is broken.
     pub fn attachments_naming(&self, text: &str) -> Result<Vec<Attachment>, StateError> {
-        self.snapshot(Some(text))
+        let Some(content) = self.content()? else { return Ok(Vec::new()) };
+        match Records::of(&content).and_then(|records| records.naming(text)) {
+            Some(named) => Ok(named),
+            None => self.parse_or_set_aside(&content).or_else(|error| match error {
+                StateError::NewerVersion { .. } if !names(&content, text) => Ok(Vec::new()),
+                error => Err(error),
+            }),
+        }
     }
 
-    fn snapshot(&self, naming: Option<&str>) -> Result<Vec<Attachment>, StateError> {
-        if !directory::exists(&self.directory)? {
-            return Ok(Vec::new());
+    /// Whether there is no attachment at all.
+    ///
+    /// # Errors
+    /// As [`Store::attachments`].
+    pub fn is_empty(&self) -> Result<bool, StateError> {
+        let Some(content) = self.content()? else { return Ok(true) };
+        match Records::of(&content) {
+            Some(records) => Ok(records.is_empty()),
+            None => self.parse_or_set_aside(&content).map(|all| all.is_empty()),
         }
-        let Some(content) = self.read()? else { return Ok(Vec::new()) };
-        let absent = naming.is_some_and(|text| !names(&content, text));
-        if absent && is_whole(&content) {
-            return Ok(Vec::new());
-        }
-        match self.parse(&content) {
+    }
+
+    fn content(&self) -> Result<Option<Vec<u8>>, StateError> {
+        if directory::exists(&self.directory)? { self.read() } else { Ok(None) }
+    }
+
+    fn parse_or_set_aside(&self, content: &[u8]) -> Result<Vec<Attachment>, StateError> {
+        match self.parse(content) {
             Ok(file) => Ok(file.attachments),
-            Err(Unusable::Newer(_)) if absent => Ok(Vec::new()),
             Err(Unusable::Newer(refusal)) => Err(refusal),
             // Whether it is still there and still broken is certain only under the lock.
             Err(Unusable::Corrupt(_)) => {
@@ -123,35 +136,6 @@ impl Store {
                 Ok(self.load()?.1.attachments)
             }
         }
-    }
-
-    /// Changes the attachments under the lock and returns what `change` returned. When this
-    /// returns `Ok` the change is on the disk; nothing is written if nothing changed. After an
-    /// error the file has its old content and `change`'s result is dropped.
-    ///
-    /// `deadline` bounds the wait for the lock; a free lock is taken even after it. `change` must
-    /// be quick and must not call the store: the lock is held meanwhile.
-    ///
-    /// # Errors
-    /// Those of [`Store::attachments`], [`StateError::Locked`], [`StateError::Lock`] and
-    /// [`StateError::Write`] (a full disk, for one).
-    pub fn update<R>(
-        &self,
-        deadline: Deadline,
-        change: impl FnOnce(&mut Vec<Attachment>) -> R,
-    ) -> Result<R, StateError> {
-        let _lock = self.lock(deadline)?;
-        crash::point(format_args!("state lock: taken"));
-        durable::sweep_leftovers(&self.directory);
-        let (before, mut file) = self.load()?;
-        let outcome = change(&mut file.attachments);
-        let nothing_yet = before.is_empty() && file.attachments.is_empty();
-        let after = serde_json::to_vec(&file).map_err(|error| self.write_error(STATE_FILE, error.into()))?;
-        if !nothing_yet && after != before {
-            durable::replace(&self.path(STATE_FILE), &after, 0o600)
-                .map_err(|source| self.write_error(STATE_FILE, source))?;
-        }
-        Ok(outcome)
     }
 
     /// Serialises the verbs of one pod name on this node; waits until `deadline`.
@@ -242,7 +226,7 @@ impl Store {
         self.directory.join(name)
     }
 
-    fn lock(&self, deadline: Deadline) -> Result<FileLock, StateError> {
+    pub(super) fn lock(&self, deadline: Deadline) -> Result<FileLock, StateError> {
         directory::create(&self.directory)?;
         FileLock::wait(&self.path(STATE_LOCK), deadline)
     }
@@ -257,14 +241,14 @@ impl Store {
     }
 
     /// The file's bytes, `None` when there is no file.
-    fn read(&self) -> Result<Option<Vec<u8>>, StateError> {
+    pub(super) fn read(&self) -> Result<Option<Vec<u8>>, StateError> {
         let path = self.path(STATE_FILE);
         directory::read_regular(&path).map_err(|source| StateError::Read { path, source })
     }
 
     /// The file under the lock, as bytes (empty when there is none) and parsed. One that does not
     /// parse is set aside.
-    fn load(&self) -> Result<(Vec<u8>, StateFile), StateError> {
+    pub(super) fn load(&self) -> Result<(Vec<u8>, StateFile), StateError> {
         let Some(content) = self.read()? else {
             return Ok((Vec::new(), StateFile { version: VERSION, attachments: Vec::new() }));
         };
@@ -322,13 +306,8 @@ pub(super) enum Unusable {
     Corrupt(String),
 }
 
-/// Whether `content` is whole, as this version writes it.
-pub(super) fn is_whole(content: &[u8]) -> bool {
-    content.starts_with(format!("{{\"version\":{VERSION},").as_bytes()) && content.ends_with(b"]}")
-}
-
 /// False only when no string in `content` is `text`.
-pub(super) fn names(content: &[u8], text: &str) -> bool {
+fn names(content: &[u8], text: &str) -> bool {
     let found = |needle: &str| memchr::memmem::find(content, needle.as_bytes()).is_some();
     // Another writer could have escaped any letter; serde_json escapes only what it must.
     found("\\u") || serde_json::to_string(text).map_or(true, |needle| found(&needle))

@@ -41,7 +41,7 @@ pub fn rebuild(node: &Node, pods: &Pods, until: Deadline) -> Result<Vec<Attachme
             continue;
         }
         log::warn!("pod {}: its record was lost and is rebuilt ({:?})", record.pod, record.phase);
-        node.store.update(Deadline::after(STATE_LOCK_WAIT), |all| all.push(record.clone()))?;
+        node.store.put(Deadline::after(STATE_LOCK_WAIT), &record)?;
         rebuilt.push(record);
     }
     Ok(rebuilt)

@@ -206,8 +206,8 @@ fn a_search_by_value_finds_whole_values_and_hides_no_trouble() {
     let (_keep, store) = temporary();
     assert_eq!(store.attachments_naming("10.0.3.17").unwrap(), []);
     store.update(soon(), |all| all.extend([attachment("10.0.3.17"), attachment("a\"b")])).unwrap();
-    for present in ["10.0.3.17", "a\"b", "eth0"] {
-        assert_eq!(store.attachments_naming(present).unwrap().len(), 2, "{present}");
+    for (present, count) in [("10.0.3.17", 1), ("a\"b", 1), ("eth0", 2)] {
+        assert_eq!(store.attachments_naming(present).unwrap().len(), count, "{present}");
     }
     for absent in ["10.0.3.1", "0.3.17", "10.0.3.170", "a"] {
         assert_eq!(store.attachments_naming(absent).unwrap(), [], "{absent}");

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use libfuzzer_sys::Corpus;
 use podeip::settings::Settings;
+use podeip::state::format::{Attachment, StateFile};
 use podeip::{cloud, kube, state};
 use serde_json::{Value, json};
 
@@ -122,16 +123,31 @@ pub fn state(data: &[u8]) -> Corpus {
             assert_eq!(state::fuzz::state_file(&written).as_ref(), Ok(&file));
             for record in &file.attachments {
                 let id = record.container_id.as_str();
-                assert!(!state::fuzz::is_absent(&written, id), "{id} is there and is not found");
+                let found = |content| state::fuzz::named(content, id).is_none_or(|named| named.contains(record));
+                assert!(found(&written), "{id} is there and is not found");
                 // Names of containers and pods need no escapes, so nobody writes any.
                 if id.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c)) {
-                    assert!(!state::fuzz::is_absent(data, id), "{id} is there and is not found");
+                    assert!(found(data), "{id} is there and is not found");
                 }
+                check_changes(&file, record, &written);
             }
         }
         Err(reason) => check_readable(&reason),
     }
     Corpus::Keep
+}
+
+/// A record that is put in or taken out by itself is the only one that changes.
+fn check_changes(file: &StateFile, record: &Attachment, written: &[u8]) {
+    let same = |other: &&Attachment| other.is(&record.container_id, &record.ifname);
+    if file.attachments.iter().filter(same).count() != 1 {
+        return;
+    }
+    let Some([with, without]) = state::fuzz::changed(written, record) else { return };
+    assert_eq!(with, written);
+    let mut fewer = file.clone();
+    fewer.attachments.retain(|other| !same(&other));
+    assert_eq!(without, serde_json::to_vec(&fewer).unwrap());
 }
 
 /// Measures, throttled calls, a rival.

@@ -17,7 +17,7 @@ fn an_agents_round_over_its_node() {
         recoveries: &[("another round", &Round::recover)],
     }
     .sweep();
-    assert_has(&points, &["record: Unbinding to become Held", "record: Releasing forgotten"]);
+    assert_has(&points, &["record: to become Held", "record: Releasing forgotten"]);
 }
 
 fn installs(site: &Site) {

@@ -90,9 +90,9 @@ fn add() {
             "pod lock: taken",
             "state.json: temporary file made",
             "state.json: renamed",
-            "record: Intent to become Allocated",
-            "record: Allocated to become Binding",
-            "record: Binding has become Bound",
+            "record: to become Intent",
+            "record: to become Binding",
+            "record: has become Bound",
             "pod lock: removed",
         ],
     );
@@ -119,10 +119,7 @@ fn del() {
         ],
     )
     .sweep();
-    assert_has(
-        &points,
-        &["record: Bound to become Unbinding", "record: Held to become Releasing", "record: Releasing forgotten"],
-    );
+    assert_has(&points, &["record: to become Unbinding", "record: to become Releasing", "record: Releasing forgotten"]);
 }
 
 #[test]

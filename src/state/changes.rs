@@ -1,0 +1,107 @@
+//! Changes of `state.json`: one read and at most one write each, under its lock.
+
+use super::format::Attachment;
+use super::lock::FileLock;
+use super::records::Records;
+use super::store::STATE_FILE;
+use super::{StateError, Store};
+use crate::crash;
+use crate::deadline::Deadline;
+use crate::durable;
+use crate::names::ContainerId;
+
+impl Store {
+    /// Changes the attachments under the lock and returns what `change` returned. When this
+    /// returns `Ok` the change is on the disk; nothing is written if nothing changed. After an
+    /// error the file has its old content and `change`'s result is dropped.
+    ///
+    /// `deadline` bounds the wait for the lock; a free lock is taken even after it. `change` must
+    /// be quick and must not call the store: the lock is held meanwhile.
+    ///
+    /// # Errors
+    /// Those of [`Store::attachments`], [`StateError::Locked`], [`StateError::Lock`] and
+    /// [`StateError::Write`] (a full disk, for one).
+    pub fn update<R>(
+        &self,
+        deadline: Deadline,
+        change: impl FnOnce(&mut Vec<Attachment>) -> R,
+    ) -> Result<R, StateError> {
+        let _lock = self.lock_to_write(deadline)?;
+        self.change_all(change)
+    }
+
+    /// The caller holds the lock.
+    fn change_all<R>(&self, change: impl FnOnce(&mut Vec<Attachment>) -> R) -> Result<R, StateError> {
+        let (before, mut file) = self.load()?;
+        let outcome = change(&mut file.attachments);
+        let nothing_yet = before.is_empty() && file.attachments.is_empty();
+        let after = serde_json::to_vec(&file).map_err(|error| self.write_error(STATE_FILE, error.into()))?;
+        if !nothing_yet && after != before {
+            self.write(&[&after])?;
+        }
+        Ok(outcome)
+    }
+
+    fn write(&self, parts: &[&[u8]]) -> Result<(), StateError> {
+        durable::replace_by_parts(&self.path(STATE_FILE), parts, 0o600)
+            .map_err(|source| self.write_error(STATE_FILE, source))
+    }
+
+    /// Records `record` in the place of the attachment of its container and interface, or as a new one. The others
+    /// are neither read nor written anew.
+    ///
+    /// # Errors
+    /// As [`Store::update`].
+    pub fn put(&self, deadline: Deadline, record: &Attachment) -> Result<(), StateError> {
+        self.put_in_place_of(deadline, (&record.container_id, &record.ifname), record)
+    }
+
+    /// As [`Store::put`], in the place of the attachment of another container and interface: no reader sees both, or
+    /// neither.
+    ///
+    /// # Errors
+    /// As [`Store::update`].
+    pub fn put_in_place_of(
+        &self,
+        deadline: Deadline,
+        (container_id, ifname): (&ContainerId, &str),
+        record: &Attachment,
+    ) -> Result<(), StateError> {
+        let bytes = serde_json::to_vec(record).map_err(|error| self.write_error(STATE_FILE, error.into()))?;
+        let _lock = self.lock_to_write(deadline)?;
+        let before = self.read()?.unwrap_or_default();
+        let is_new = |records: &Records| records.has(&record.container_id, &record.ifname) == Some(false);
+        let records = Records::of(&before).filter(|records| record.is(container_id, ifname) || is_new(records));
+        if let Some(parts) = records.and_then(|records| records.with(&bytes, container_id, ifname)) {
+            return self.write(&parts);
+        }
+        self.change_all(|all| {
+            all.retain(|other| !other.is(container_id, ifname) || other.is(&record.container_id, &record.ifname));
+            match all.iter_mut().find(|other| other.is(&record.container_id, &record.ifname)) {
+                Some(place) => *place = record.clone(),
+                None => all.push(record.clone()),
+            }
+        })
+    }
+
+    /// Forgets the attachment of this container and interface, if there is one.
+    ///
+    /// # Errors
+    /// As [`Store::update`].
+    pub fn remove(&self, deadline: Deadline, container_id: &ContainerId, ifname: &str) -> Result<(), StateError> {
+        let _lock = self.lock_to_write(deadline)?;
+        let before = self.read()?.unwrap_or_default();
+        match Records::of(&before).and_then(|records| records.without(container_id, ifname)) {
+            Some([all, []]) if all.len() == before.len() => Ok(()),
+            Some(parts) => self.write(&parts),
+            None => self.change_all(|all| all.retain(|other| !other.is(container_id, ifname))),
+        }
+    }
+
+    fn lock_to_write(&self, deadline: Deadline) -> Result<FileLock, StateError> {
+        let lock = self.lock(deadline)?;
+        crash::point(format_args!("state lock: taken"));
+        durable::sweep_leftovers(&self.directory);
+        Ok(lock)
+    }
+}
