@@ -101,7 +101,7 @@ impl Store {
     fn lock_to_write(&self, deadline: Deadline) -> Result<FileLock, StateError> {
         let lock = self.lock(deadline)?;
         crash::point(format_args!("state lock: taken"));
-        durable::sweep_leftovers(&self.directory);
+        durable::sweep_leftovers(self.directory());
         Ok(lock)
     }
 }
