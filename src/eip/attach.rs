@@ -172,7 +172,7 @@ impl<'a> Attempt<'a> {
         // The call that unbinds may still be on its way, and would undo a new binding.
         let unbinding = record.phase == Phase::Unbinding;
         if !fits || moved || unbinding {
-            detach::unbind_recorded(self.node.cloud()?, &mut self.journal, self.deadline)?;
+            detach::unbind_recorded(self.node, &mut self.journal, self.deadline)?;
         }
         if fits {
             return Ok(());
@@ -317,7 +317,7 @@ impl<'a> Attempt<'a> {
         let (bound, claimed) = std::thread::scope(|scope| {
             let claim = scope.spawn(|| publish::claim(kube, &around.pod, &record, existing, deadline));
             let mut mend = |eip: &Eip| tags.mend(cloud, eip, deadline);
-            let bound = bind::bind(cloud, &eip.id, &around.binding, fresh, deadline, &mut mend, &self.node.tally);
+            let bound = bind::bind(cloud, &eip.id, &around.binding, fresh, deadline, &mut mend, &self.node.timing());
             // One that an earlier try bound was never seen under way.
             if let Ok(Bound::Yes(eip)) = &bound {
                 mend(eip);

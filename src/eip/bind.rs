@@ -1,38 +1,24 @@
 //! Putting an EIP on a private IP and taking it off again, whatever state the cloud is in.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::cloud::{Class, Cloud, CloudError, Eip, EipFilter, EipStatus};
 use crate::deadline::Deadline;
 use crate::eip::failure::{Failure, Kind};
+use crate::eip::polls::Polls;
 use crate::measure::{Stage, Tally};
 use crate::names::{ClientToken, EipId};
 use crate::state::format::{Binding, Phase};
-
-/// First poll after an asynchronous change. Binding takes seconds at best, but a fast answer must not wait for a slow poll.
-const FIRST_POLL: Duration = Duration::from_millis(200);
-
-/// The account may describe 600 times a minute, all nodes together; polls must thin out.
-const SLOWEST_POLL: Duration = Duration::from_secs(2);
+use crate::state::{Change, PaceNote};
 
 /// How long a change that was accepted may stay invisible: until then `Available` after an
 /// accepted association means "not yet", and an unknown id may be an EIP allocated a moment ago.
 pub(super) const READ_LAG: Duration = Duration::from_secs(2);
 
-/// Growing pauses between looks at the cloud.
-struct Polls(Duration);
-
-impl Polls {
-    fn new() -> Self {
-        Self(FIRST_POLL)
-    }
-
-    /// Sleeps until the next look. False when the deadline passed.
-    fn pause(&mut self, deadline: Deadline) -> bool {
-        let span = self.0;
-        self.0 = (span * 8 / 5).min(SLOWEST_POLL);
-        deadline.sleep(span)
-    }
+/// How long the cloud takes: what is known of it, and what this process measures.
+pub struct Timing<'a> {
+    pub pace: PaceNote,
+    pub tally: &'a Tally,
 }
 
 /// Whether the cloud shows `eip` on exactly this ENI and private IP.
@@ -88,7 +74,7 @@ pub fn bind(
     fresh: bool,
     deadline: Deadline,
     observe: &mut dyn FnMut(&Eip),
-    tally: &Tally,
+    Timing { pace, tally }: &Timing,
 ) -> Result<Bound, Failure> {
     let visible_by = Deadline::after(if fresh { READ_LAG } else { Duration::ZERO });
     let mut polls = Polls::new();
@@ -100,7 +86,7 @@ pub fn bind(
         in_doubt |= asked.as_ref().map_or_else(CloudError::outcome_unknown, |()| true);
         renew_if_answered(&mut token, &asked);
         let ended = match asked {
-            Ok(()) => tally.time(Stage::Wait, || wait_bound(cloud, id, binding, deadline, observe))?,
+            Ok(()) => tally.time(Stage::Wait, || wait_bound(cloud, id, binding, pace, deadline, observe))?,
             Err(error) if error.class() == Class::Gone => Step::Gone,
             Err(error) if worth_a_look(&error) => {
                 tally.time(Stage::Wait, || look(cloud, id, binding, error, deadline))?
@@ -147,15 +133,17 @@ fn wait_bound(
     cloud: &Cloud,
     id: &EipId,
     binding: &Binding,
+    pace: &PaceNote,
     deadline: Deadline,
     observe: &mut dyn FnMut(&Eip),
 ) -> Result<Step, Failure> {
-    let shown_by = Deadline::after(READ_LAG);
-    let mut polls = Polls::new();
+    let (accepted, shown_by) = (Instant::now(), Deadline::after(READ_LAG));
+    let mut polls = Polls::expecting(pace.expected(Change::Bind));
     loop {
         if !polls.pause(deadline) {
             return Err(late(id, "bound", binding));
         }
+        let waited = accepted.elapsed();
         let Some(eip) = cloud.eip(id, deadline)? else {
             // The association was accepted, so it exists: only its answer to another one can say
             // that it does not. A listing that lags must not make us buy a second EIP.
@@ -166,7 +154,10 @@ fn wait_bound(
         };
         observe(&eip);
         match eip.status {
-            EipStatus::InUse if sits_on(&eip, binding) => return Ok(Step::Done(Bound::Yes(Box::new(eip)))),
+            EipStatus::InUse if sits_on(&eip, binding) => {
+                pace.took(Change::Bind, waited);
+                return Ok(Step::Done(Bound::Yes(Box::new(eip))));
+            }
             // What it was on before may be shown for a while.
             EipStatus::InUse if shown_by.passed() => return Ok(Step::Done(Bound::Elsewhere(Box::new(eip)))),
             // Accepted and then fallen back: ask again.
@@ -239,23 +230,35 @@ pub fn unbind(
     id: &EipId,
     binding: &Binding,
     in_doubt: Deadline,
+    pace: Option<&PaceNote>,
     deadline: Deadline,
 ) -> Result<Unbound, Failure> {
     let mut polls = Polls::new();
     let mut asked = false;
+    let mut accepted = None;
     let mut token = ClientToken::random();
     loop {
+        let waited = accepted.map(|at: Instant| at.elapsed());
         let seen = cloud.eip(id, deadline)?;
         let on_binding = seen.as_ref().is_some_and(|eip| sits_on(eip, binding));
         let believed = in_doubt.passed();
         match seen.as_ref().map(|eip| &eip.status) {
             None if believed => return Ok(Unbound::Gone),
             Some(EipStatus::Releasing) => return Ok(Unbound::Gone),
-            Some(EipStatus::Available) if believed => return Ok(Unbound::Free),
+            Some(EipStatus::Available) if believed => {
+                if let (Some(pace), Some(waited)) = (pace, waited) {
+                    pace.took(Change::Unbind, waited);
+                }
+                return Ok(Unbound::Free);
+            }
             // Still shown in use after an accepted call: lag, or a background failure to repeat.
             Some(EipStatus::InUse) if on_binding && std::mem::take(&mut asked) => {}
             Some(EipStatus::InUse) if on_binding => match ask_to_unbind(cloud, id, binding, &mut token, deadline)? {
-                Asked::Accepted => asked = true,
+                Asked::Accepted => {
+                    asked = true;
+                    accepted = Some(Instant::now());
+                    polls = Polls::expecting(pace.and_then(|pace| pace.expected(Change::Unbind)));
+                }
                 Asked::LookAgain => {}
                 Asked::Gone => return Ok(Unbound::Gone),
             },

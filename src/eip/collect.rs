@@ -111,7 +111,7 @@ fn carry_out(node: &Node, mut journal: Journal, decided: Plan) -> Result<Outcome
     match decided {
         Plan::Leave(why) => Ok(Outcome::Left(why)),
         Plan::UnbindAndHold(why) => {
-            let unbound = node.cloud().and_then(|cloud| detach::unbind_recorded(cloud, &mut journal, deadline));
+            let unbound = detach::unbind_recorded(node, &mut journal, deadline);
             if let Err(failure) = unbound {
                 let text = failure.to_string();
                 journal.save(|record| record.last_error = Some(text))?;
@@ -135,7 +135,7 @@ fn rebind(node: &Node, mut journal: Journal, deadline: Deadline) -> Result<(), F
     let (Some(eip), Some(binding)) = (journal.record().eip.clone(), journal.record().binding.clone()) else {
         return Ok(());
     };
-    match bind::bind(node.cloud()?, &eip.id, &binding, false, deadline, &mut |_| {}, &node.tally)? {
+    match bind::bind(node.cloud()?, &eip.id, &binding, false, deadline, &mut |_| {}, &node.timing())? {
         Bound::Yes(_) => journal.save(|record| record.phase = Phase::Bound),
         Bound::Refused(failure) => Err(failure),
         Bound::Vanished => Err(Failure::new(Kind::EipUnavailable, format!("{} does not exist any more", eip.id))),

@@ -61,7 +61,7 @@ pub fn clear_occupant(
         return Err(foreign(eip, sandbox));
     }
     log::warn!("{} of an earlier pod is still on {}; it is unbound first", eip.id, binding.private_ip);
-    bind::unbind(cloud, &eip.id, binding, Deadline::after(std::time::Duration::ZERO), deadline)?;
+    bind::unbind(cloud, &eip.id, binding, Deadline::after(std::time::Duration::ZERO), None, deadline)?;
     Ok(())
 }
 

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::cloud::Cloud;
 use crate::deadline::Deadline;
 use crate::eip::bind::{self, Unbound};
 use crate::eip::conclude::conclude;
@@ -156,11 +155,7 @@ fn take_away(node: &Node, journal: &mut Journal, deadline: Deadline) -> Result<E
     let record = journal.record().clone();
     let (unbound, view) = std::thread::scope(|scope| {
         let view = scope.spawn(|| cluster_view(node, &record, deadline.within(CLUSTER_TIME)));
-        let unbound = if record.binding.is_some() {
-            node.cloud().and_then(|cloud| unbind_recorded(cloud, journal, deadline))
-        } else {
-            Ok(())
-        };
+        let unbound = if record.binding.is_some() { unbind_recorded(node, journal, deadline) } else { Ok(()) };
         (unbound, view.join().map_err(|_| panicked("asking for the pod")))
     });
     unbound?;
@@ -217,9 +212,10 @@ pub fn fate_of(kube: &Kube, record: &Attachment, deadline: Deadline) -> Fate {
 }
 
 /// Unbinds what the record says may be bound, and waits for it.
-pub fn unbind_recorded(cloud: &Cloud, journal: &mut Journal, deadline: Deadline) -> Result<(), Failure> {
+pub fn unbind_recorded(node: &Node, journal: &mut Journal, deadline: Deadline) -> Result<(), Failure> {
     let record = journal.record();
     let (Some(eip), Some(binding)) = (record.eip.clone(), record.binding.clone()) else { return Ok(()) };
+    let cloud = node.cloud()?;
     let (phase, in_doubt) = (record.phase, bind::in_doubt_until(record.phase));
     let written = journal.save(|record| record.phase = Phase::Unbinding);
     // A record that leaves the binding open already is true afterwards too: on a full disk a failed
@@ -227,7 +223,7 @@ pub fn unbind_recorded(cloud: &Cloud, journal: &mut Journal, deadline: Deadline)
     if !matches!(phase, Phase::Binding | Phase::Unbinding) {
         written?;
     }
-    match bind::unbind(cloud, &eip.id, &binding, in_doubt, deadline)? {
+    match bind::unbind(cloud, &eip.id, &binding, in_doubt, Some(&node.store.pace_note()), deadline)? {
         Unbound::Free | Unbound::Gone => {}
         Unbound::Elsewhere(place) => log::warn!("{} was not unbound, because it is {place}", eip.id),
     }

@@ -23,6 +23,7 @@ pub mod migrate;
 pub mod node;
 pub mod owner;
 pub mod package;
+mod polls;
 pub mod publish;
 pub mod reconcile;
 pub mod release;

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::cloud::{self, Cloud};
+use crate::eip::bind::Timing;
 use crate::eip::failure::{Failure, Kind};
 use crate::eip::rrsa;
 use crate::kube::Kube;
@@ -72,6 +73,11 @@ impl Node {
     /// The cluster's id, which every owner tag and token needs.
     pub fn cluster(&self) -> Result<&str, Failure> {
         Ok(self.settings.required_cluster_id()?)
+    }
+
+    /// What is known of how long the cloud takes.
+    pub fn timing(&self) -> Timing<'_> {
+        Timing { pace: self.store.pace_note(), tally: &self.tally }
     }
 
     pub fn cloud(&self) -> Result<&Cloud, Failure> {

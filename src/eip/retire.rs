@@ -59,7 +59,7 @@ fn take_back(
         pod_eip = kube.begin_pod_eip_deletion(own, deadline)?;
     }
     if record.binding.is_some() {
-        detach::unbind_recorded(node.cloud()?, journal, deadline)?;
+        detach::unbind_recorded(node, journal, deadline)?;
     }
     if let (Some(pod), Some(eip)) = (&living, &record.eip) {
         withdraw(kube, pod, &eip.id, why, deadline)?;

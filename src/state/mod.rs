@@ -9,6 +9,7 @@
 //! | `pods/<sha1>.lock` | one lock for each pod name that a verb is working on | removed by its holder | itself |
 //! | `agent.lock` | held while an agent lives on this node | never | itself |
 //! | `measures.jsonl` | what the last verbs took and were answered ([`measures`]) | atomically, when it has grown too long | itself, shared by those who append |
+//! | `pace.json` | how long the cloud takes to bind and to unbind | atomically | nothing: losing it costs some looks |
 //! | `rival.json` | which other EIP feature is active ([`Rival`]) | atomically, by the agent alone | nothing |
 //! | `throttle.json` | which cloud calls were throttled lately | atomically | nothing: losing it costs one call |
 
@@ -20,6 +21,7 @@ pub mod format;
 pub mod fuzz;
 mod lock;
 pub mod measures;
+mod pace;
 mod records;
 mod rival;
 mod store;
@@ -28,6 +30,7 @@ mod watch;
 
 pub use error::StateError;
 pub use lock::{AgentLock, LivingAgent, PodLock};
+pub use pace::{Change, PaceNote};
 pub use rival::{Rival, RivalNote, RivalSystem, Sighting};
 pub use store::Store;
 pub use throttle::ThrottleNote;

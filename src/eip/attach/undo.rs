@@ -47,7 +47,7 @@ fn undo_recorded(node: &Node, journal: &mut Journal, failure: &Failure, verb: De
     let noted = journal.save(|record| record.last_error = Some(text));
     // Not being able to note it is no reason to leave it bound.
     if journal.record().binding.is_some() {
-        detach::unbind_recorded(node.cloud()?, journal, verb)?;
+        detach::unbind_recorded(node, journal, verb)?;
     }
     noted
 }
