@@ -182,7 +182,7 @@ pub fn unbind_published(
     let seen = cloud.eip(id, deadline)?;
     if let Some(place) = seen.and_then(|eip| contest::seen_where_published(&eip, own)) {
         log::warn!("pod {}: {id} is still on {}, where its PodEIP shows it", record.pod, place.private_ip);
-        bind::unbind(cloud, id, &place, Deadline::after(Duration::ZERO), deadline)?;
+        bind::unbind(cloud, id, &place, Deadline::after(Duration::ZERO), None, deadline)?;
     }
     Ok(())
 }

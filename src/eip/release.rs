@@ -154,8 +154,20 @@ pub fn release(node: &Node, target: Target) -> Result<Ending, Failure> {
             outliving(cluster, uid, &doomed, &eip)
         }
     };
+    refuse_to_forget_another(node, &record)?;
     node.store.put(Deadline::after(STATE_LOCK_WAIT), &record)?;
     retire(node, &record, Terms::ForGood, WHY, until)
+}
+
+/// A record of an unknown sandbox is found by its pod alone, and a pod can have had two EIPs.
+fn refuse_to_forget_another(node: &Node, record: &Attachment) -> Result<(), Failure> {
+    let named = node.store.attachments_naming(record.container_id.as_str())?;
+    let other = named.into_iter().find(|other| other.is(&record.container_id, &record.ifname));
+    match other.filter(|other| other.eip != record.eip).and_then(|other| other.eip) {
+        Some(eip) => Err(Failure::new(Kind::TryAgain, format!("{} of pod {} is not ended yet", eip.id, record.pod))
+            .hinting("run `podeip gc`, then try again")),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
