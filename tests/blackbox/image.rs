@@ -19,6 +19,7 @@ use crate::install::site::{BRIDGE, files_in};
 use crate::node::{Node, cannot_run, on_node, run, script};
 use crate::samples::installed;
 use crate::scene::{Answer, Sandbox, Scene, WITH_EIP, await_true, executable, start};
+use crate::shipped;
 use kubelet::{Kubelet, Object};
 
 const NEEDS: [&str; 3] = ["buildah", "podman", "runc"];
@@ -30,20 +31,9 @@ const CONF_DIR: &str = "/etc/cni/net.d";
 
 /// Runs `test` on a node, with an executable that an image can hold.
 fn with_static_executable(test: impl FnOnce(&Node) + Send) {
-    let dynamic = has_loader(executable());
-    let why = || format!("{} is not linked statically; set PODEIP to the path that scripts/build prints", executable());
-    if !cannot_run(dynamic.then(why)) {
+    if !cannot_run(shipped::unlike_it()) {
         on_node(&NEEDS, test);
     }
-}
-
-/// Whether the executable (64 bits, little-endian) has a program header PT_INTERP.
-fn has_loader(path: &str) -> bool {
-    let elf = fs::read(path).unwrap();
-    let number =
-        |at: usize, length: usize| elf[at..at + length].iter().rev().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
-    let (headers, size, count) = (number(32, 8), number(54, 2), number(56, 2));
-    (0..count).any(|nth| number(headers + nth * size, 4) == 3)
 }
 
 fn manifest(name: &str) -> Value {

@@ -37,5 +37,7 @@ mod samples;
 mod scene;
 mod second_node;
 mod secrets;
+mod shipped;
 mod stage;
+mod startup;
 mod sweeper;

@@ -1,0 +1,141 @@
+"""Makes Markdown tables of what benches/speed.rs measured, and with --keep DIRECTORY also plots and a copy of the figures.
+
+The tables go to standard output. A row that misses its target says so.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import platform
+import sys
+
+# Each is a ratio of podeip to its reference, at most.
+WALL_OF_GO = 0.30
+MEMORY_OF_GO = 0.5
+OF_LEAST = 1.10
+OF_ONE = 1.3
+OF_FEW = 2.0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--keep", type=pathlib.Path)
+    parser.add_argument("figures", type=pathlib.Path)
+    arguments = parser.parse_args()
+    figures = json.loads(arguments.figures.read_text())
+    parts = figures["parts"]
+    tables = [machine()]
+    tables += [TABLES[name](parts[name]) for name in TABLES if name in parts]
+    text = "\n\n".join(tables) + "\n"
+    sys.stdout.write(text)
+    if arguments.keep:
+        arguments.keep.mkdir(exist_ok=True)
+        figures["machine"] = machine()
+        del figures["executable"]
+        (arguments.keep / "speed.json").write_text(json.dumps(figures, indent=2) + "\n")
+        (arguments.keep / "tables.md").write_text("# One run of scripts/bench\n\n" + text)
+        plot(parts, arguments.keep)
+
+
+def machine():
+    model = next((line.split(":", 1)[1].strip() for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+                  if line.startswith("model name")), platform.machine())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{os.cpu_count()} × {model}, {memory:.0f} GiB, Linux {platform.release()}"
+
+
+def table(title, columns, rows):
+    lines = [f"**{title}**", "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    return "\n".join(lines + [f"| {' | '.join(row)} |" for row in rows])
+
+
+def held(ratio, target):
+    return f"{ratio:.2f}" if ratio <= target else f"{ratio:.2f} (missed)"
+
+
+def pass_through(part):
+    ours, *others = part["plugins"]
+    rows = [[ours["plugin"], f"{ours['wall_ms']:.2f}", f"{ours['cpu_ms']:.2f}", str(ours["peak_rss_kib"]), "", ""]]
+    for it in others:
+        ratios = [held(ours["wall_ms"] / it["wall_ms"], WALL_OF_GO),
+                  held(ours["peak_rss_kib"] / it["peak_rss_kib"], MEMORY_OF_GO)]
+        rows.append([it["plugin"], f"{it['wall_ms']:.2f}", f"{it['cpu_ms']:.2f}", str(it["peak_rss_kib"]), *ratios])
+    columns = ["plugin", "wall, ms", "CPU, ms", "peak RSS, KiB", f"podeip's wall (≤ {WALL_OF_GO:.2f})",
+               f"podeip's RSS (≤ {MEMORY_OF_GO})"]
+    return table(f"A pod that asks for nothing (medians of {part['rounds']} interleaved runs)", columns, rows)
+
+
+def serial(part):
+    rows = []
+    for it in part["rows"]:
+        row = [f"{it['binding_ms']:.0f}"]
+        for verb in ("add", "del"):
+            row += [f"{it[verb]['least_ms']:.0f}", f"{it[verb]['median_ms']:.0f}", held(it[verb]["ratio"], OF_LEAST)]
+        rows.append(row + [f"{it['add']['first_ratio']:.2f}", f"{it['describes_per_add']:.1f}"])
+    columns = ["cloud binds in, ms", "ADD at least", "ADD", f"ratio (≤ {OF_LEAST:.2f})", "DEL at least", "DEL",
+               f"ratio (≤ {OF_LEAST:.2f})", "the node's first ADD", "looks per ADD"]
+    title = (f"With an EIP, beside the calls and waits that must follow one another ({part['cloud_call_ms']:.0f} ms for a "
+             f"call to the cloud, {part['kube_call_ms']:.0f} ms to the API server)")
+    return table(title, columns, rows)
+
+
+def at_once(part):
+    rows = [["1", f"{part['alone_ms']:.0f}", "1"]]
+    rows += [[str(it["pods"]), f"{it['wall_ms']:.0f}", held(it["ratio"], OF_ONE)] for it in part["rows"]]
+    return table("Pods that start at once on one node", ["pods", "until the last one has its EIP, ms",
+                                                         f"ratio to one (≤ {OF_ONE})"], rows)
+
+
+def state_size(part):
+    rows = []
+    for it in part["rows"]:
+        row = [str(it["attachments"])]
+        for kind in ("add", "plain"):
+            row += [f"{it[kind]['cpu_ms']:.1f}", held(it[kind]["ratio"], OF_FEW)]
+        rows.append(row)
+    columns = ["attachments", "CPU of an ADD with EIP, ms", f"ratio (≤ {OF_FEW:.0f})", "of one without, ms",
+               f"ratio (≤ {OF_FEW:.0f})"]
+    return table("A node with many attachments", columns, rows)
+
+
+TABLES = {"pass-through": pass_through, "serial": serial, "at-once": at_once, "state-size": state_size}
+
+
+def plot(parts, directory):
+    import matplotlib
+    matplotlib.use("svg")
+    # So that two runs with equal figures give equal files.
+    matplotlib.rcParams["svg.hashsalt"] = "podeip"
+    import matplotlib.pyplot as plt
+
+    def draw(name, title, xlabel, ylabel, lines, target, logarithmic=False):
+        figure, axes = plt.subplots(figsize=(6, 3.5))
+        for label, xs, ys in lines:
+            axes.plot(xs, ys, marker="o", label=label)
+        axes.axhline(target, linestyle="--", linewidth=1, color="gray", label="target")
+        if logarithmic:
+            axes.set_xscale("log")
+        axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
+        axes.set_ylim(bottom=0)
+        axes.legend()
+        figure.tight_layout()
+        figure.savefig(directory / f"{name}.svg", metadata={"Date": None})
+        plt.close(figure)
+
+    rows = parts["serial"]["rows"]
+    bindings = [it["binding_ms"] for it in rows]
+    draw("serial", "ADD and DEL beside the least possible", "ms until the cloud has bound or unbound", "ratio",
+         [(verb.upper(), bindings, [it[verb]["ratio"] for it in rows]) for verb in ("add", "del")], OF_LEAST)
+    rows = parts["at-once"]["rows"]
+    draw("at-once", "Pods that start at once on one node", "pods", "ratio to one",
+         [("ADD", [1] + [it["pods"] for it in rows], [1] + [it["ratio"] for it in rows])], OF_ONE)
+    rows = parts["state-size"]["rows"]
+    sizes = [it["attachments"] for it in rows]
+    draw("state-size", "A node with many attachments", "attachments", "CPU, ratio to 10",
+         [("ADD with EIP", sizes, [it["add"]["ratio"] for it in rows]),
+          ("ADD without", sizes, [it["plain"]["ratio"] for it in rows])], OF_FEW, logarithmic=True)
+
+
+if __name__ == "__main__":
+    main()
