@@ -60,6 +60,16 @@ pub fn remove(path: &Path) -> io::Result<()> {
     sync_directory_of(path)
 }
 
+/// As [`replace`], for what may be lost: a power cut can leave the old content, the new one, or none.
+///
+/// # Errors
+/// Any I/O error.
+pub fn replace_unsynced(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let mut file = new_beside(path, mode)?;
+    file.write_all(content)?;
+    file.persist(path).map(drop).map_err(|refused| refused.error)
+}
+
 /// The first half of [`replace`]: a synced temporary file, which goes when it is dropped.
 ///
 /// # Errors
@@ -69,10 +79,7 @@ pub fn write_beside(path: &Path, content: &[u8], mode: u32) -> io::Result<NamedT
 }
 
 fn write_parts_beside(path: &Path, parts: &[&[u8]], mode: u32) -> io::Result<NamedTempFile> {
-    let mut file = tempfile::Builder::new()
-        .prefix(TEMP_PREFIX)
-        .permissions(Permissions::from_mode(mode))
-        .tempfile_in(directory_of(path))?;
+    let mut file = new_beside(path, mode)?;
     crash::point(format_args!("{}: temporary file made", name_of(path)));
     parts.iter().try_for_each(|part| file.write_all(part))?;
     crash::point(format_args!("{}: written", name_of(path)));
@@ -80,6 +87,11 @@ fn write_parts_beside(path: &Path, parts: &[&[u8]], mode: u32) -> io::Result<Nam
     file.as_file().sync_all()?;
     crash::point(format_args!("{}: synced", name_of(path)));
     Ok(file)
+}
+
+fn new_beside(path: &Path, mode: u32) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(TEMP_PREFIX).permissions(Permissions::from_mode(mode)).tempfile_in(directory_of(path))
 }
 
 /// Has what was renamed to `path`, or removed there, survive a power cut.

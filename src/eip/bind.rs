@@ -1,6 +1,6 @@
 //! Putting an EIP on a private IP and taking it off again, whatever state the cloud is in.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::cloud::{Class, Cloud, CloudError, Eip, EipFilter, EipStatus};
 use crate::deadline::Deadline;
@@ -137,13 +137,12 @@ fn wait_bound(
     deadline: Deadline,
     observe: &mut dyn FnMut(&Eip),
 ) -> Result<Step, Failure> {
-    let (accepted, shown_by) = (Instant::now(), Deadline::after(READ_LAG));
+    let shown_by = Deadline::after(READ_LAG);
     let mut polls = Polls::expecting(pace.expected(Change::Bind));
     loop {
         if !polls.pause(deadline) {
             return Err(late(id, "bound", binding));
         }
-        let waited = accepted.elapsed();
         let Some(eip) = cloud.eip(id, deadline)? else {
             // The association was accepted, so it exists: only its answer to another one can say
             // that it does not. A listing that lags must not make us buy a second EIP.
@@ -155,7 +154,7 @@ fn wait_bound(
         observe(&eip);
         match eip.status {
             EipStatus::InUse if sits_on(&eip, binding) => {
-                pace.took(Change::Bind, waited);
+                pace.expect(Change::Bind, polls.learnt());
                 return Ok(Step::Done(Bound::Yes(Box::new(eip))));
             }
             // What it was on before may be shown for a while.
@@ -235,10 +234,9 @@ pub fn unbind(
 ) -> Result<Unbound, Failure> {
     let mut polls = Polls::new();
     let mut asked = false;
-    let mut accepted = None;
+    let mut accepted = false;
     let mut token = ClientToken::random();
     loop {
-        let waited = accepted.map(|at: Instant| at.elapsed());
         let seen = cloud.eip(id, deadline)?;
         let on_binding = seen.as_ref().is_some_and(|eip| sits_on(eip, binding));
         let believed = in_doubt.passed();
@@ -246,8 +244,8 @@ pub fn unbind(
             None if believed => return Ok(Unbound::Gone),
             Some(EipStatus::Releasing) => return Ok(Unbound::Gone),
             Some(EipStatus::Available) if believed => {
-                if let (Some(pace), Some(waited)) = (pace, waited) {
-                    pace.took(Change::Unbind, waited);
+                if let Some(pace) = pace.filter(|_| accepted) {
+                    pace.expect(Change::Unbind, polls.learnt());
                 }
                 return Ok(Unbound::Free);
             }
@@ -256,7 +254,7 @@ pub fn unbind(
             Some(EipStatus::InUse) if on_binding => match ask_to_unbind(cloud, id, binding, &mut token, deadline)? {
                 Asked::Accepted => {
                     asked = true;
-                    accepted = Some(Instant::now());
+                    accepted = true;
                     polls = Polls::expecting(pace.and_then(|pace| pace.expected(Change::Unbind)));
                 }
                 Asked::LookAgain => {}

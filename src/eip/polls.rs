@@ -8,7 +8,7 @@ use crate::deadline::Deadline;
 /// The first pause where nothing is known. Binding takes seconds at best, but a fast answer must not wait for a slow look.
 const FIRST: Duration = Duration::from_millis(200);
 
-/// No pause is longer: by then nobody can say what the cloud is doing.
+/// No pause is longer where nobody can say any more what the cloud is doing.
 const SLOWEST: Duration = Duration::from_secs(2);
 
 /// How much of the expected time goes by between the first looks around its end: what a pod waits too long at worst.
@@ -23,25 +23,25 @@ const GROWTH: f64 = 1.6;
 /// The same around the end that is expected, where looks are most likely to see something.
 const SLOW_GROWTH: f64 = 1.25;
 
+/// What was done by the look at the expected end may have been done before. The next process finds out.
+const SOONER: f64 = 0.9;
+
 /// Pauses between looks.
 pub struct Polls {
-    next: Duration,
-    then: Duration,
-    growth: f64,
+    expected: Option<Duration>,
+    passed: Duration,
+    pause: Duration,
 }
 
 impl Polls {
     /// Of a change that takes as long as it takes.
     pub fn new() -> Self {
-        Self { next: FIRST, then: FIRST.mul_f64(GROWTH), growth: GROWTH }
+        Self::expecting(None)
     }
 
-    /// Of one that was accepted just now and is not done before `least`, if that is known.
-    pub fn expecting(least: Option<Duration>) -> Self {
-        let Some(least) = least else { return Self::new() };
-        let step = least.mul_f64(STEP).clamp(FINEST, FIRST);
-        // What was seen last time was seen a little late.
-        Self { next: least.saturating_sub(step / 2), then: step, growth: SLOW_GROWTH }
+    /// Of one that was accepted just now and is expected to take so long.
+    pub fn expecting(expected: Option<Duration>) -> Self {
+        Self { expected, passed: Duration::ZERO, pause: FIRST }
     }
 
     /// Sleeps until the next look. False when the deadline passed.
@@ -49,10 +49,40 @@ impl Polls {
         deadline.sleep(self.step())
     }
 
+    /// How long the next change is to be expected to take, when the last look has seen that this one is done.
+    pub fn learnt(&self) -> Duration {
+        match self.expected {
+            Some(expected) if self.passed == expected => expected.mul_f64(SOONER),
+            _ => self.passed,
+        }
+    }
+
     fn step(&mut self) -> Duration {
-        let pause = self.next;
-        self.next = self.then;
-        self.then = self.then.mul_f64(self.growth).min(SLOWEST);
+        let pause = match self.expected {
+            Some(expected) => self.around(expected),
+            None => self.widening(GROWTH),
+        };
+        self.passed += pause;
+        pause
+    }
+
+    /// Half-way, in case the cloud has become faster; at the end; and from there on at short intervals.
+    fn around(&mut self, expected: Duration) -> Duration {
+        let to_half = (expected / 2).saturating_sub(self.passed);
+        let to_end = expected.saturating_sub(self.passed);
+        if to_half >= FIRST {
+            return to_half;
+        }
+        if !to_end.is_zero() {
+            self.pause = expected.mul_f64(STEP).clamp(FINEST, FIRST);
+            return to_end;
+        }
+        self.widening(if self.passed < expected * 3 / 2 { SLOW_GROWTH } else { GROWTH })
+    }
+
+    fn widening(&mut self, growth: f64) -> Duration {
+        let pause = self.pause;
+        self.pause = pause.mul_f64(growth).min(SLOWEST);
         pause
     }
 }
@@ -65,38 +95,53 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    /// When a change that takes `span` is seen, and by which look.
-    fn seen(mut polls: Polls, span: Duration) -> (Duration, usize) {
-        let mut at = Duration::ZERO;
+    /// When a change that takes `span` is seen, by which look, and what is learnt of that.
+    fn seen(expected: Option<Duration>, span: Duration) -> (Duration, usize, Duration) {
+        let mut polls = Polls::expecting(expected);
         for look in 1.. {
-            at += polls.step();
-            if at >= span {
-                return (at, look);
+            polls.step();
+            if polls.passed >= span {
+                return (polls.passed, look, polls.learnt());
             }
         }
         unreachable!("looks go on for ever")
     }
 
+    /// The same, again and again, with what each learns of the one before.
+    fn many(mut expected: Option<Duration>, span: Duration) -> Vec<(Duration, usize)> {
+        let one = |_| {
+            let (at, looks, learnt) = seen(expected, span);
+            expected = Some(learnt);
+            (at, looks)
+        };
+        (0..40).map(one).collect()
+    }
+
     #[test]
-    fn a_change_that_takes_as_long_as_the_last_one_is_seen_at_once() {
-        for span in [300, 500, 1000, 2000, 5000, 10_000] {
-            let (at, looks) = seen(Polls::expecting(Some(ms(span))), ms(span));
-            assert!(at <= ms(span).mul_f64(1.03) + ms(20) && looks <= 2, "{span}: {at:?}, {looks} looks");
+    fn a_steady_cloud_is_looked_at_seldom_and_hardly_too_late() {
+        for span in [300, 1000, 2000, 5000, 10_000] {
+            let settled = &many(None, ms(span))[20..];
+            let late = settled.iter().map(|(at, _)| *at - ms(span)).sum::<Duration>() / 20;
+            let looks = settled.iter().map(|(_, looks)| looks).sum::<usize>() as f64 / 20.0;
+            assert!(late <= ms(span).mul_f64(0.06) + ms(15) && looks <= 5.0, "{span}: {late:?} late, {looks} looks");
         }
     }
 
     #[test]
-    fn one_that_takes_longer_costs_few_looks_and_is_not_seen_much_later() {
-        for (least, span) in [(1000, 1500), (2000, 3000), (2000, 4000), (5000, 7000)] {
-            let (at, looks) = seen(Polls::expecting(Some(ms(least))), ms(span));
-            assert!(at <= ms(span).mul_f64(1.15) && looks <= 10, "{least}, {span}: {at:?}, {looks} looks");
+    fn a_cloud_that_has_become_faster_or_slower_is_followed() {
+        for (expected, span) in [(8000, 500), (4000, 2500), (500, 6000), (2000, 3000)] {
+            let followed = many(Some(ms(expected)), ms(span));
+            let (first, looks) = followed[0];
+            assert!(first <= ms(expected / 2).max(ms(span)).mul_f64(1.7) && looks <= 15, "{first:?}, {looks} looks");
+            let (last, _) = followed[39];
+            assert!(last <= ms(span).mul_f64(1.12) + ms(15), "{expected} to {span}: {last:?}");
         }
     }
 
     #[test]
     fn where_nothing_is_known_looks_thin_out() {
-        let (at, looks) = seen(Polls::expecting(None), ms(10_000));
-        assert!(at <= ms(12_000) && looks <= 9, "{at:?}, {looks} looks");
+        let (at, looks, learnt) = seen(None, ms(10_000));
+        assert!(at <= ms(12_000) && looks <= 9 && learnt == at, "{at:?}, {looks} looks, {learnt:?}");
         assert_eq!(Polls::new().step(), FIRST);
     }
 }

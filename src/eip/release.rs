@@ -163,7 +163,8 @@ pub fn release(node: &Node, target: Target) -> Result<Ending, Failure> {
 fn refuse_to_forget_another(node: &Node, record: &Attachment) -> Result<(), Failure> {
     let named = node.store.attachments_naming(record.container_id.as_str())?;
     let other = named.into_iter().find(|other| other.is(&record.container_id, &record.ifname));
-    match other.filter(|other| other.eip != record.eip).and_then(|other| other.eip) {
+    let own = record.eip.as_ref().map(|eip| &eip.id);
+    match other.and_then(|other| other.eip).filter(|eip| Some(&eip.id) != own) {
         Some(eip) => Err(Failure::new(Kind::TryAgain, format!("{} of pod {} is not ended yet", eip.id, record.pod))
             .hinting("run `podeip gc`, then try again")),
         None => Ok(()),

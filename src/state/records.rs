@@ -7,7 +7,6 @@ use std::ops::Range;
 
 use memchr::memmem;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::Deserializer;
 
 use super::format::{Attachment, VERSION};
@@ -85,17 +84,30 @@ impl<'a> Records<'a> {
 
     /// Where the record of this key is.
     fn place(self, container_id: &ContainerId, ifname: &str) -> Option<Option<Range<usize>>> {
-        let text = |text: &str| serde_json::to_string(text).ok();
-        let key = [RECORD, text(container_id.as_str())?.as_bytes(), b",\"ifname\":", text(ifname)?.as_bytes()].concat();
-        let Some(start) = memmem::find(self.content, &key) else { return Some(None) };
-        let (_, length) = first::<IgnoredAny>(&self.content[start..])?;
-        Some(Some(start..start + length))
+        let id = serde_json::to_string(container_id.as_str()).ok()?;
+        let mut others = 0;
+        for start in memmem::find_iter(self.content, &[RECORD, id.as_bytes()].concat()) {
+            let (interface, length) = first::<Interface>(&self.content[start..])?;
+            if interface.ifname == ifname {
+                return Some(Some(start..start + length));
+            }
+            others += 1;
+        }
+        // Somebody else may have written the keys in another order, or the id in other letters.
+        let certain = memmem::find(self.content, b"\\u").is_none()
+            && memmem::find_iter(self.content, id.as_bytes()).count() == others;
+        certain.then_some(None)
     }
 
     /// Behind the last record.
     fn end(self) -> usize {
         self.content.len() - END.len()
     }
+}
+
+#[derive(Deserialize)]
+struct Interface {
+    ifname: String,
 }
 
 /// The value that `content` begins with, and its length.
@@ -135,8 +147,14 @@ mod tests {
             changed.attachments[nth].last_error = Some("changed".to_owned());
             let put = serde_json::to_vec(&changed.attachments[nth]).unwrap();
             assert_eq!(records.with(&put, container_id, ifname).unwrap().concat(), bytes(&changed));
-            assert_eq!(records.without(container_id, "eth9").unwrap().concat(), content);
         }
+        let Attachment { container_id, .. } = &file.attachments[0];
+        assert_eq!(records.without(container_id, "eth9").unwrap().concat(), content);
+        let Attachment { container_id, .. } = &file.attachments[2];
+        assert!(
+            records.without(container_id, "eth9").is_none(),
+            "its pod has the same name, which is as good as a doubt"
+        );
         let mut more = file.clone();
         more.attachments.push(Attachment { ifname: "eth9".to_owned(), ..file.attachments[0].clone() });
         let put = serde_json::to_vec(more.attachments.last().unwrap()).unwrap();
@@ -182,6 +200,14 @@ mod tests {
         ] {
             assert!(Records::of(other.as_bytes()).is_none(), "{other}");
         }
+        let file = file();
+        let Attachment { container_id, ifname, .. } = &file.attachments[0];
+        let sorted = serde_json::to_value(&file.attachments).unwrap();
+        let sorted = format!("{{\"version\":1,\"attachments\":{sorted}}}");
+        assert!(!sorted.contains("[{\"containerId\""), "serde_json sorts the keys of a Value");
+        let records = Records::of(sorted.as_bytes()).unwrap();
+        assert!(records.with(b"{}", container_id, ifname).is_none() && records.without(container_id, ifname).is_none());
+        assert!(records.naming(container_id.as_str()).is_none());
         let escaped = content.replace("10.0.3.17", "\\u0031\\u0030.0.3.17");
         assert!(Records::of(escaped.as_bytes()).unwrap().naming("10.0.3.17").is_none());
         let broken = content.replace("\"Unbinding\"", "\"Unbound\"");
