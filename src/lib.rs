@@ -1,8 +1,9 @@
 //! podeip gives a Kubernetes pod its own Alibaba Cloud elastic IP while its network is set up.
 //!
-//! Arrows go one way: `main → ops, cni → eip → state | cloud | kube | net → http, durable,
-//! deadline, measure, names, strategy`, and there is none among `state`, `cloud`, `kube` and `net`.
+//! Arrows go one way: `main → ops, cni → eip → state | cloud | kube | net → http, bounded,
+//! durable, deadline, measure, names, strategy`, and there is none among `state`, `cloud`, `kube` and `net`.
 
+pub mod bounded;
 pub mod cloud;
 pub mod cni;
 pub mod crash;

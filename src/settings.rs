@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use ureq::http::Uri;
 
+use crate::bounded;
 use crate::secret::Secret;
 
 /// What `eni_conf` and the environment say, with the defaults filled in.
@@ -114,7 +115,7 @@ impl Settings {
     /// # Errors
     /// See [`SettingsError`].
     pub fn read(path: &Path, variable: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
-        let text = std::fs::read(path).map_err(|source| SettingsError::Unreadable { path: path.to_owned(), source })?;
+        let text = bounded::read(path).map_err(|source| SettingsError::Unreadable { path: path.to_owned(), source })?;
         Self::parse(&text, path, variable)
     }
 

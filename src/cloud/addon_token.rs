@@ -16,6 +16,7 @@ use serde::Deserialize;
 
 use super::AccessKey;
 use super::credentials::Credentials;
+use crate::bounded;
 use crate::secret::Secret;
 
 /// AES' block, and with that the length of the initialisation vector.
@@ -72,7 +73,7 @@ struct Refusal {
 /// # Errors
 /// Any [`TokenError`].
 pub(super) fn read(path: &Path) -> Result<Option<Credentials>, TokenError> {
-    match std::fs::read(path) {
+    match bounded::read(path) {
         Ok(text) => decode(path, &text).map(Some),
         Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(TokenError::Read { path: path.into(), source }),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::bounded;
 use crate::durable;
 use crate::secret::Secret;
 
@@ -52,7 +53,7 @@ impl Cache {
 
     /// None when there is no file, it cannot be read, or what it holds ends too soon.
     pub fn read(&self) -> Option<Entry> {
-        let text = std::fs::read(&self.path).ok()?;
+        let text = bounded::read(&self.path).ok()?;
         let file: CacheFile = serde_json::from_slice(&text).ok()?;
         let credentials = Credentials {
             key: AccessKey { id: file.access_key_id, secret: file.access_key_secret },

@@ -6,6 +6,10 @@ use std::fmt;
 use super::class::Class;
 use super::rrsa;
 
+/// Of a text in an answer: those of the cloud have a sentence or two, but whatever answers in its place may say more than
+/// an event, a log line or a CNI error should hold.
+pub(super) const LONGEST_TEXT: usize = 500;
+
 /// A call that failed for good, after the repeats that its failure allows.
 ///
 /// Its text names subject, action, code, message and RequestId, and holds no secret.
@@ -54,9 +58,19 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    /// All that comes from the answer and is printed.
-    pub fn texts(&mut self) -> impl Iterator<Item = &mut String> {
-        [&mut self.code, &mut self.message, &mut self.request_id, &mut self.denied].into_iter().flatten()
+    /// All that comes from the answer and is printed, as `clean` leaves it, and cut after that: before it, a part
+    /// of a secret could stay.
+    pub fn cleaned(mut self, clean: impl Fn(&str) -> String) -> Self {
+        let texts = [&mut self.code, &mut self.message, &mut self.request_id, &mut self.denied];
+        texts.into_iter().flatten().for_each(|text| *text = cut(&clean(text)));
+        self
+    }
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(LONGEST_TEXT) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }
 

@@ -293,11 +293,12 @@ fn object<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
 /// Takes what must not be printed out of what the cloud says: a message quotes the request, and whatever stands between
 /// us and the cloud may quote it anywhere.
 pub(super) fn clean(failure: Failure, signed: &str, credentials: &Credentials) -> Failure {
-    let Failure::Refused(mut refusal) = failure else { return failure };
-    for text in refusal.texts() {
-        *text = without_signature(&without_secrets(without_signed_text(text, signed), credentials.secrets()));
-    }
-    Failure::Refused(refusal)
+    let Failure::Refused(refusal) = failure else { return failure };
+    Failure::Refused(
+        refusal.cleaned(|text| {
+            without_signature(&without_secrets(without_signed_text(text, signed), credentials.secrets()))
+        }),
+    )
 }
 
 /// Takes secrets out of a message, however often they are encoded in it.

@@ -186,11 +186,8 @@ fn account_of(arn: &str) -> Option<&str> {
 }
 
 fn without_token(failure: Failure, token: &Secret) -> Failure {
-    let Failure::Refused(mut refusal) = failure else { return failure };
-    for text in refusal.texts() {
-        *text = without_secrets(std::mem::take(text), std::iter::once(token.reveal()));
-    }
-    Failure::Refused(refusal)
+    let Failure::Refused(refusal) = failure else { return failure };
+    Failure::Refused(refusal.cleaned(|text| without_secrets(text.to_owned(), std::iter::once(token.reveal()))))
 }
 
 impl From<WireCredentials> for Credentials {

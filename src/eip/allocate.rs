@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::cloud::{Allocated, Allocation, Class, Cloud, CloudError, Eip, EipFilter};
 use crate::deadline::Deadline;
 use crate::eip::failure::{Failure, Kind};
-use crate::eip::journal::Journal;
+use crate::eip::journal::{self, Journal};
 use crate::eip::owner;
 use crate::eip::request::{Notice, Parameters};
 use crate::names::{EipKind, PodRef};
@@ -92,7 +92,7 @@ pub fn allocate(
             None if error.class() == Class::Conflict && deadline.sleep(CONFLICT_PAUSE) => Some(sending),
             None => None,
         };
-        next_generation(cluster, journal, again.as_ref(), &error)?;
+        begin_anew(cluster, journal, again.as_ref(), &error)?;
         match again {
             Some(next) => sending = next,
             None => return Err(error.into()),
@@ -135,7 +135,7 @@ pub fn adopt(journal: &mut Journal, eip: &Eip) -> Result<(), Failure> {
     })
 }
 
-fn next_generation(
+fn begin_anew(
     cluster: &str,
     journal: &mut Journal,
     allocation: Option<&Allocation>,
@@ -143,7 +143,7 @@ fn next_generation(
 ) -> Result<(), Failure> {
     let text = error.to_string();
     journal.save(|record| {
-        record.generation += 1;
+        record.generation = journal::next_generation(record.generation);
         record.client_token = owner::client_token(cluster, &record.pod.uid, &record.ifname, record.generation);
         record.last_error = Some(text);
         // Without one nothing is outstanding: the refused wish may be mended in the pod's annotations.

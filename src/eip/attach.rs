@@ -12,7 +12,7 @@ use crate::eip::contest::{self, Occupancy};
 use crate::eip::detach;
 use crate::eip::failure::{Failure, Kind};
 use crate::eip::guard;
-use crate::eip::journal::{Journal, new_record};
+use crate::eip::journal::{Journal, new_record, next_generation};
 use crate::eip::lasting;
 use crate::eip::node::{Node, panicked};
 use crate::eip::owner::{self, OwnerTags};
@@ -178,7 +178,7 @@ impl<'a> Attempt<'a> {
             return Ok(());
         }
         conclude::release_recorded(self.node, &mut self.journal, self.deadline)?;
-        let fresh = new_record(self.cluster, self.sandbox, self.journal.record().generation + 1);
+        let fresh = new_record(self.cluster, self.sandbox, next_generation(self.journal.record().generation));
         self.journal.save(|record| *record = fresh)
     }
 
@@ -359,7 +359,7 @@ impl<'a> Attempt<'a> {
             .hinting("correct pod-eip-instanceid; the EIP must be of this account and region"));
         }
         log::warn!("the EIP of pod {} is gone from the cloud; another one is allocated", self.sandbox.pod);
-        let fresh = new_record(self.cluster, self.sandbox, record.generation + 1);
+        let fresh = new_record(self.cluster, self.sandbox, next_generation(record.generation));
         self.journal.save(|record| *record = fresh)
     }
 

@@ -90,6 +90,12 @@ impl<'a> Journal<'a> {
     }
 }
 
+/// The generation after this one. Past the last, which only a damaged file has, not 0: that says that nothing was refused
+/// yet. A token that brings an old EIP back is then overcome as the loss of that EIP is.
+pub fn next_generation(generation: u32) -> u32 {
+    generation.checked_add(1).unwrap_or(1)
+}
+
 /// A record without an EIP. `generation` must be beyond that of any EIP this pod ever had, or the
 /// token would bring that one back.
 pub fn new_record(cluster: &str, sandbox: &Sandbox, generation: u32) -> Attachment {

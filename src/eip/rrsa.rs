@@ -1,9 +1,9 @@
 //! The RAM role of the node's service account: which, and where its tokens come from (design section 7, RRSA).
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::bounded;
 use crate::cloud::{AUDIENCE, NoToken, OidcTokens, Rrsa, SessionName};
 use crate::deadline::Deadline;
 use crate::eip::failure::{Failure, Kind};
@@ -59,7 +59,7 @@ struct TokenFile(PathBuf);
 
 impl OidcTokens for TokenFile {
     fn token(&self, _: Deadline) -> Result<Secret, NoToken> {
-        let text = fs::read_to_string(&self.0).map_err(|error| {
+        let text = bounded::read_to_string(&self.0).map_err(|error| {
             NoToken::Refused(format!("cannot read {}, which {TOKEN_VARIABLE} names: {error}", self.0.display()))
         })?;
         match text.trim() {

@@ -11,6 +11,9 @@ use crate::secret::Secret;
 /// The most of an answer that is not Kubernetes' own that is worth printing.
 const FOREIGN_TEXT: usize = 200;
 
+/// Of a text in a `Status`. An API server names each field that it refuses, and webhooks say what they like.
+const LONGEST_TEXT: usize = 1000;
+
 /// A failed call, after the tries that the deadline allowed.
 #[derive(Debug, thiserror::Error)]
 pub enum KubeError {
@@ -218,18 +221,19 @@ impl Refusal {
             Some(token) => text.replace(token.reveal(), "(token)"),
             None => text,
         };
+        let told = |text: String| hidden(text).chars().take(LONGEST_TEXT).collect();
         let wire: WireStatus = serde_json::from_slice(&answer.body).unwrap_or_default();
         let is_status = wire.kind == "Status";
         // Before it is cut, which could leave the first part of a token.
         let page = || beginning(&hidden(String::from_utf8_lossy(&answer.body).into_owned()));
-        let message = wire.message.filter(|_| is_status).map_or_else(page, hidden);
+        let message = wire.message.filter(|_| is_status).map_or_else(page, told);
         let (causes, retry_after) = match wire.details {
             Some(details) => (details.causes.unwrap_or_default(), details.retry_after_seconds),
             None => (Vec::new(), None),
         };
         Self {
             status: answer.status,
-            reason: wire.reason.filter(|_| is_status).map(hidden).unwrap_or_default(),
+            reason: wire.reason.filter(|_| is_status).map(told).unwrap_or_default(),
             message,
             is_status,
             fields: causes.into_iter().filter_map(|cause| cause.field).collect(),
@@ -303,6 +307,13 @@ mod tests {
         }
         let quoted = hidden(401, status(401, token.reveal(), token.reveal()));
         assert!(!quoted.contains("hush") && quoted.contains("(token)"), "{quoted}");
+    }
+
+    #[test]
+    fn a_long_status_is_cut() {
+        let long = "x".repeat(100_000);
+        let shown = refused(Resource::Pods, 403, &status(403, &long, &long)).to_string();
+        assert!(shown.len() < 2 * LONGEST_TEXT + 100, "{} bytes", shown.len());
     }
 
     #[test]

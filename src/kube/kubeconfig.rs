@@ -15,6 +15,7 @@ use serde_json::Value;
 use ureq::http::Uri;
 
 use super::token::{self, Token};
+use crate::bounded;
 use crate::http::{Identity, Trust};
 
 /// Why a kubeconfig cannot be used. Says the file, the key and what to do.
@@ -64,7 +65,7 @@ pub(super) struct Kubeconfig {
 
 /// Reads the file and the files it names. No network.
 pub(super) fn load(path: &Path) -> Result<Kubeconfig, KubeconfigError> {
-    let text = std::fs::read_to_string(path).map_err(|cause| match cause.kind() {
+    let text = bounded::read_to_string(path).map_err(|cause| match cause.kind() {
         io::ErrorKind::NotFound => KubeconfigError::Missing { path: path.into() },
         _ => KubeconfigError::Unreadable { path: path.into(), cause },
     })?;
@@ -280,7 +281,7 @@ impl<'a> Node<'a> {
             return Ok(Some(Material { key: data_key, bytes }));
         }
         let Some(file) = self.text(key)?.map(|file| self.beside(file)) else { return Ok(None) };
-        match std::fs::read(&file) {
+        match bounded::read(&file) {
             Ok(bytes) => Ok(Some(Material { key, bytes })),
             Err(cause) => Err(self.file_error(key, file, cause)),
         }

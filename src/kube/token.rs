@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
+use crate::bounded;
 use crate::secret::Secret;
 
 /// A token and its source. Bound tokens live for about an hour and are replaced on disk; a
@@ -72,6 +73,6 @@ pub(super) fn parse(text: &str) -> Option<Secret> {
 }
 
 fn read(path: &Path) -> io::Result<Secret> {
-    let text = std::fs::read_to_string(path)?;
+    let text = bounded::read_to_string(path)?;
     parse(&text).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it holds no token"))
 }

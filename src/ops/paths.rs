@@ -8,6 +8,7 @@ use anyhow::Context;
 use serde_json::Value;
 
 use super::cli::PathOptions;
+use crate::bounded;
 use crate::cni::conflist;
 use crate::cni::drop_in;
 use crate::cni::error::CniError;
@@ -256,6 +257,6 @@ fn entries_of(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
 /// A file that cannot be read is skipped, as runtimes do; it may have been ours, so it is named.
 fn read_json(path: &Path, complain: &mut impl FnMut(String)) -> Option<Value> {
     let mut skipped = |why: String| complain(format!("{} is skipped{why}", path.display()));
-    let text = fs::read(path).inspect_err(|error| skipped(format!(": {error}"))).ok()?;
+    let text = bounded::read(path).inspect_err(|error| skipped(format!(": {error}"))).ok()?;
     serde_json::from_slice(&text).inspect_err(|error| skipped(format!(", because it is not JSON: {error}"))).ok()
 }

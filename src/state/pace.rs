@@ -3,12 +3,12 @@
 //!
 //! The note is a hint: it is read and written without a lock, and what is lost costs some looks.
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bounded;
 use crate::durable;
 
 /// What the cloud takes its time for.
@@ -56,7 +56,7 @@ impl PaceNote {
 
     /// The note, empty when it is missing or not understood.
     fn read(&self) -> Spans {
-        fs::read(&self.path).ok().and_then(|content| serde_json::from_slice(&content).ok()).unwrap_or_default()
+        bounded::read(&self.path).ok().and_then(|content| serde_json::from_slice(&content).ok()).unwrap_or_default()
     }
 }
 
@@ -71,6 +71,8 @@ impl Spans {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const fn ms(millis: u64) -> Duration {

@@ -5,13 +5,13 @@
 //! throttled call. Nothing in it can delay anybody by more than [`LONGEST`].
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::bounded;
 use crate::durable;
 
 /// The first pause after a quiet time: long enough for a burst of a few calls to thin out.
@@ -68,7 +68,7 @@ impl ThrottleNote {
 
     /// The note, empty when it is missing or not understood.
     fn read(&self) -> Pauses {
-        fs::read(&self.path).ok().and_then(|content| serde_json::from_slice(&content).ok()).unwrap_or_default()
+        bounded::read(&self.path).ok().and_then(|content| serde_json::from_slice(&content).ok()).unwrap_or_default()
     }
 }
 
@@ -116,6 +116,8 @@ impl Pause {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const ACTION: &str = "AllocateEipAddress";

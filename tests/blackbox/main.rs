@@ -41,3 +41,4 @@ mod shipped;
 mod stage;
 mod startup;
 mod sweeper;
+mod trust;

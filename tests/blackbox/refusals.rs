@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::scene::{Answer, Sandbox, Scene, WITH_EIP, start};
 
+mod files;
 mod hostile;
 mod identity;
 mod state;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::cloud::Config;
+use crate::cloud::error::LONGEST_TEXT;
 use crate::cloud::scripted::{Seen, Server, Step, deadline};
 use crate::cloud::tests::{Note, SECRET, cloud, config};
 use crate::cloud::wire::Done;
@@ -351,4 +352,20 @@ fn no_part_of_a_refusal_shows_a_secret() {
     let error = CloudError::new("Action", "", 1, failure);
     let shown = format!("{error} {error:?}");
     assert!(!shown.contains("hush") && !shown.contains("to%2Fken") && shown.contains("(secret)"), "{shown}");
+}
+
+#[test]
+fn a_refusal_is_cut_after_its_secrets_are_out() {
+    let key = crate::cloud::AccessKey { id: "LTAI".into(), secret: crate::secret::Secret::new("hush-hush") };
+    let credentials = Credentials { key, token: None, expires: None };
+    for before in [LONGEST_TEXT - 4, 100_000] {
+        let message = format!("{}hush-hush and more {}", "ü".repeat(before), "x".repeat(LONGEST_TEXT));
+        let body = serde_json::json!({"Code": &message, "Message": &message, "RequestId": &message,
+            "AccessDeniedDetail": {"AuthAction": &message}});
+        let answer = Answer { status: 403, date: None, body: body.to_string().into_bytes() };
+        let error = CloudError::new("Action", "", 1, clean(decode::<Done>(&answer).err().unwrap(), "", &credentials));
+        let shown = error.to_string();
+        assert!(shown.chars().count() < 4 * LONGEST_TEXT + 100 && !shown.contains("hush"), "{shown}");
+        assert!(error.message().unwrap().ends_with('…'));
+    }
 }

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, bail, ensure};
+use nix::unistd::geteuid;
 
 use super::kept::{Kept, Repair};
 use crate::cni::stanza::PLUGIN_TYPE;
@@ -62,7 +63,9 @@ impl CopiedExecutable {
         if (running.dev(), running.ino()) == (found.dev(), found.ino()) {
             return Ok(true);
         }
-        if !found.is_file() || found.mode() & 0o7777 != MODE || found.size() != running.size() {
+        // Its owner could change it later, and runtimes run it as root.
+        let ours = found.uid() == geteuid().as_raw();
+        if !found.is_file() || !ours || found.mode() & 0o7777 != MODE || found.size() != running.size() {
             return Ok(false);
         }
         let stamp = Stamp::of(found);

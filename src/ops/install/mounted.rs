@@ -8,6 +8,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use crate::bounded;
+
 /// The link whose target changes with every renewal.
 const GENERATION: &str = "..data";
 
@@ -50,7 +52,7 @@ fn read_between<T>(directory: &Path, mut look: impl FnMut() -> io::Result<T>) ->
 }
 
 fn read_once(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match fs::read(path) {
+    match bounded::read(path) {
         Ok(content) => Ok(Some(content)),
         Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),

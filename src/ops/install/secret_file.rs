@@ -2,17 +2,18 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 
 use anyhow::Context;
+use nix::unistd::geteuid;
 
 use crate::durable;
 
 const FILE_MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;
 
-/// Writes `content` unless the file is sound already: a regular file of mode 0600 whose content
+/// Writes `content` unless the file is sound already: a regular file of our own, of mode 0600, whose content
 /// `same` takes for equal. Says whether it wrote. A directory that is there keeps its mode, since it may
 /// be somebody else's.
 ///
@@ -30,10 +31,12 @@ pub fn keep(path: &Path, content: &[u8], same: impl FnOnce(&[u8]) -> bool) -> an
     Ok(true)
 }
 
-/// The content, unless there is no file, or one of the wrong kind or mode.
+/// The content, unless there is no file, or one of the wrong kind, owner or mode.
 fn sound(path: &Path) -> io::Result<Option<Vec<u8>>> {
     match fs::symlink_metadata(path) {
-        Ok(found) if found.is_file() && found.permissions().mode() & 0o7777 == FILE_MODE => fs::read(path).map(Some),
+        Ok(found) if found.is_file() && found.uid() == geteuid().as_raw() && found.mode() & 0o7777 == FILE_MODE => {
+            fs::read(path).map(Some)
+        }
         Ok(_) => Ok(None),
         Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -54,7 +57,7 @@ fn create_directory(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::fs::Permissions;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
 

@@ -1,7 +1,7 @@
 //! What an installation makes on nodes of all kinds, and that taking it off leaves the primary's own bytes.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 use std::process::Command;
 
@@ -118,6 +118,20 @@ fn a_pod_gets_its_eip_from_what_was_installed() {
     pod.annotations = None;
     site.scene.add(&pod).assert_added(&pod);
     site.scene.assert_served(&pod);
+}
+
+#[test]
+fn what_another_user_owns_is_made_anew() {
+    let site = Site::new();
+    site.install();
+    let files = ["eni_conf", "kubeconfig", "bin/podeip"].map(|file| site.scene.path(file));
+    files.iter().for_each(|file| chown(file, Some(65534), Some(65534)).unwrap());
+    let answer = site.install();
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    for (file, mode) in files.iter().zip([0o600, 0o600, 0o755]) {
+        let found = file.metadata().unwrap();
+        assert_eq!((found.uid(), found.mode() & 0o7777), (0, mode), "{}: {answer:?}", file.display());
+    }
 }
 
 #[test]

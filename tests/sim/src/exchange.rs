@@ -39,6 +39,8 @@ impl Request {
 pub struct Reply {
     pub status: u16,
     pub content_type: String,
+    /// Where the client is sent instead.
+    pub location: Option<String>,
     pub body: Body,
 }
 
@@ -60,11 +62,16 @@ pub struct Conversation {
 
 impl Reply {
     pub fn json(status: u16, value: &serde_json::Value) -> Self {
-        Self { status, content_type: "application/json".into(), body: Body::Whole(value.to_string().into_bytes()) }
+        Self {
+            status,
+            content_type: "application/json".into(),
+            location: None,
+            body: Body::Whole(value.to_string().into_bytes()),
+        }
     }
 
     pub fn text(status: u16, text: impl Into<String>) -> Self {
-        Self { status, content_type: "text/plain".into(), body: Body::Whole(text.into().into_bytes()) }
+        Self { status, content_type: "text/plain".into(), location: None, body: Body::Whole(text.into().into_bytes()) }
     }
 }
 

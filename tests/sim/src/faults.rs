@@ -68,6 +68,8 @@ pub enum Effect {
         #[serde(default)]
         when: When,
     },
+    /// The service never sees the request; the client is sent to `location`.
+    Redirect { status: u16, location: String },
     /// The connection is closed without an answer.
     Cut {
         #[serde(default)]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use hyper::Response;
 use hyper::body::{Bytes, Frame, SizeHint};
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Sleep;
@@ -62,7 +62,10 @@ impl Outgoing {
             Body::Conversation(_) => Content::Whole(None),
             Body::Whole(bytes) => Content::Whole(Some(bytes.into())),
         };
-        head(reply.status, &reply.content_type, Self { content, report })
+        let mut response = head(reply.status, &reply.content_type, Self { content, report });
+        let location = reply.location.and_then(|location| HeaderValue::try_from(location).ok());
+        location.map(|location| response.headers_mut().insert(LOCATION, location));
+        response
     }
 
     /// The head of the whole answer and half of its body; then the connection breaks. A stream is

@@ -121,7 +121,10 @@ fn disturbed(effect: Option<&Effect>, now: When, kind: ServiceKind, request: &Re
         Effect::Gateway { status, when } if *when == now => {
             let body = format!("<html><head><title>{status}</title></head><body><h1>{status}</h1></body></html>");
             let body = Body::Whole(body.into_bytes());
-            Some(Verdict::Answer(Reply { status: *status, content_type: "text/html".into(), body }))
+            Some(Verdict::Answer(Reply { status: *status, content_type: "text/html".into(), location: None, body }))
+        }
+        Effect::Redirect { status, location } if now == When::BeforeEffect => {
+            Some(Verdict::Answer(Reply { location: Some(location.clone()), ..Reply::text(*status, "") }))
         }
         Effect::Cut { when } if *when == now => Some(Verdict::Cut),
         Effect::Hang { when } if *when == now => Some(Verdict::Hang),

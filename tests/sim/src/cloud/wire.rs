@@ -63,7 +63,12 @@ fn render(request: &Request, status: u16, root: &str, fields: Map<String, Value>
     }
     let mut text = String::from("<?xml version='1.0' encoding='UTF-8'?>");
     element(&mut text, root, &Value::Object(fields));
-    Reply { status, content_type: "text/xml;charset=utf-8".into(), body: Body::Whole(text.into_bytes()) }
+    Reply {
+        status,
+        content_type: "text/xml;charset=utf-8".into(),
+        location: None,
+        body: Body::Whole(text.into_bytes()),
+    }
 }
 
 fn element(text: &mut String, name: &str, value: &Value) {

@@ -75,7 +75,7 @@ impl Admitted {
         let messages = said.into_iter().filter(|(_, bytes)| !bytes.is_empty());
         let messages = messages.map(|(channel, bytes)| [vec![channel], bytes].concat()).collect();
         let conversation = Conversation { protocol: self.protocol.into(), messages };
-        Reply { status: 101, content_type: String::new(), body: Body::Conversation(conversation) }
+        Reply { status: 101, content_type: String::new(), location: None, body: Body::Conversation(conversation) }
     }
 }
 

@@ -29,7 +29,12 @@ impl Cluster {
         // Older clients spell the type with an `@`.
         if request.header("accept").is_some_and(|types| types.contains("proto-openapi.spec.v2")) {
             let document = Document::new(&self.options.version, &definitions);
-            return Reply { status: 200, content_type: PROTOBUF.into(), body: Body::Whole(document.encode_to_vec()) };
+            return Reply {
+                status: 200,
+                content_type: PROTOBUF.into(),
+                location: None,
+                body: Body::Whole(document.encode_to_vec()),
+            };
         }
         let info = json!({ "title": "Kubernetes", "version": self.options.version });
         Reply::json(200, &json!({ "swagger": "2.0", "info": info, "paths": {}, "definitions": definitions }))

@@ -86,7 +86,7 @@ impl Cluster {
             self.store.watchers.push(watcher);
         }
         let content_type = "application/json".into();
-        Ok(Reply { status: 200, content_type, body: Body::Stream(receiver) })
+        Ok(Reply { status: 200, content_type, location: None, body: Body::Stream(receiver) })
     }
 
     /// Sends what the client missed; false when that is forgotten. Then the stream says so and ends,
