@@ -249,6 +249,9 @@ impl Resolver for AddressFirst {
 }
 
 #[cfg(test)]
+mod verification;
+
+#[cfg(test)]
 mod tests {
     use std::io::{ErrorKind, Read, Write};
     use std::net::TcpListener;

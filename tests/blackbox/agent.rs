@@ -5,7 +5,7 @@ mod handover;
 mod identity;
 mod late;
 mod live;
-mod metrics;
+pub mod metrics;
 mod process;
 mod rebuild;
 mod repair;

@@ -16,8 +16,9 @@ use podeip_sim::faults::{Effect, Rule, ServiceMatch};
 use podeip_sim::gates::{Moment, Outcome};
 use serde_json::{Value, json};
 
+use crate::agent::metrics::Serving;
 use crate::outages::rrsa;
-use crate::scene::{Answer, Sandbox, Scene, WITH_EIP, start};
+use crate::scene::{Answer, Sandbox, Scene, WITH_EIP, await_true, start};
 
 const IP: [u8; 4] = [10, 219, 0, 5];
 const GATE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -98,6 +99,13 @@ impl Watched {
         of_secrets.chain(["Signature=".into(), "Signature%3D".into()]).collect()
     }
 
+    /// The secrets that the cloud can quote, for it is sent them or knows them: those of the node's role.
+    fn quoted(&self) -> String {
+        let known = |secret: &&String| *secret != defaults::KUBE_TOKEN && *secret != defaults::ACCESS_KEY_SECRET;
+        let twice = |secret: &String| format!("{secret} {}", escaped(secret));
+        self.secrets.iter().filter(known).map(twice).collect::<Vec<_>>().join(" ")
+    }
+
     /// Everything that a person could get to see.
     fn seen(&self) -> Vec<(String, String)> {
         let files = files_below(&self.scene.path(""));
@@ -147,6 +155,27 @@ fn when_all_goes_well() {
     assert!(!log.is_empty(), "there is a log to look into");
     assert!(watched.scene.state_dir().join("measures.jsonl").exists(), "and measures");
     assert!(!watched.scene.state_dir().join("credentials.json").exists(), "long-lived keys are not copied");
+    watched.assert_kept();
+}
+
+#[test]
+fn when_an_agents_figures_are_read() {
+    let mut watched = Watched::with_ram_role();
+    let pod = watched.pod.clone();
+    watched.call("ADD").assert_added(&pod);
+    let quoted = watched.quoted();
+    // As code, message and all: a code becomes a label.
+    let refusal = Effect::error(403, &quoted, &quoted);
+    watched.scene.world.faults.add(Rule::on("*", refusal).service(ServiceMatch::Cloud));
+    let agent = Serving::start(&watched.scene);
+    let counted = "action=\"DescribeEipAddresses\",code=\"Other\"";
+    await_true("the refusal is counted", || agent.fetch("/metrics").1.contains(counted));
+    for path in ["/metrics", "/healthz", "/", "/debug/pprof/", "/../eni_conf"] {
+        let (status, body) = agent.fetch(path);
+        watched.outputs += &format!("{status}\n{body}\n");
+    }
+    drop(agent);
+    watched.scene.world.faults.clear();
     watched.assert_kept();
 }
 
@@ -247,12 +276,7 @@ fn when_the_cloud_refuses_and_quotes_the_request() {
     let mut watched = Watched::with_ram_role();
     let pod = watched.pod.clone();
     watched.call("ADD").assert_added(&pod);
-    // Only what podeip sends can be quoted.
-    let sent = watched
-        .secrets
-        .iter()
-        .filter(|secret| !secret.starts_with("simulated-") && *secret != defaults::ACCESS_KEY_SECRET);
-    let quoted = sent.map(|secret| format!("{secret} {}", escaped(secret))).collect::<Vec<_>>().join(" ");
+    let quoted = watched.quoted();
     let message = format!("refused: ?Action=X&Signature=bm90IGEgcmVhbCBvbmU%3D&Timestamp=now {quoted}");
     let refusal = Effect::error(403, "Forbidden.RAM", &message);
     watched.scene.world.faults.add(Rule::on("*", refusal).service(ServiceMatch::Cloud));

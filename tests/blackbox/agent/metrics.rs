@@ -14,13 +14,13 @@ use crate::samples::installed;
 use crate::scene::{Scene, WITH_EIP, await_true};
 
 /// An agent on a free port, and the address it says it serves on.
-struct Serving {
+pub struct Serving {
     agent: Child,
     address: String,
 }
 
 impl Serving {
-    fn start(scene: &Scene) -> Self {
+    pub fn start(scene: &Scene) -> Self {
         Self::with(scene, "--metrics=127.0.0.1:0")
     }
 
@@ -39,7 +39,7 @@ impl Serving {
     }
 
     /// Status line and body.
-    fn fetch(&self, path: &str) -> (String, String) {
+    pub fn fetch(&self, path: &str) -> (String, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         write!(stream, "GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
@@ -96,6 +96,12 @@ fn a_running_agent_tells_verbs_eips_calls_and_sweeps() {
         await_true(line, || agent.shows(line));
     }
     assert!(agent.fetch("/other").0.contains("404"));
+}
+
+#[test]
+fn without_an_address_only_the_node_itself_is_told() {
+    let help = Scene::new().podeip(&["agent", "--help"]);
+    assert!(help.stdout.contains("[default: 127.0.0.1:9110]"), "{help:?}");
 }
 
 #[test]
