@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cloud::{Class, Cloud};
+use crate::cloud::{Class, Cloud, CloudError};
 use crate::deadline::Deadline;
 use crate::eip::bind::READ_LAG;
 use crate::eip::failure::{Failure, Kind};
@@ -49,7 +49,7 @@ pub fn join(
     loop {
         match cloud.join_bandwidth_package(package, eip, &ClientToken::random(), deadline) {
             Ok(()) => return Ok(None),
-            Err(error) if error.class() == Class::Conflict && deadline.sleep(CONFLICT_PAUSE) => {}
+            Err(error) if asks_for_another_try(&error) && deadline.sleep(CONFLICT_PAUSE) => {}
             // Not visible yet, or gone: binding it tells.
             Err(error) if error.class() == Class::Gone => {
                 if visible_by.passed() || !deadline.sleep(CONFLICT_PAUSE) {
@@ -91,8 +91,13 @@ pub fn leave(cloud: &Cloud, package: &BandwidthPackageId, eip: &EipId, deadline:
             Err(error) if matches!(error.class(), Class::NotInPackage | Class::Gone | Class::TargetGone) => {
                 return Ok(());
             }
-            Err(error) if error.class() == Class::Conflict && deadline.sleep(CONFLICT_PAUSE) => {}
+            Err(error) if asks_for_another_try(&error) && deadline.sleep(CONFLICT_PAUSE) => {}
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Each try has a token of its own.
+fn asks_for_another_try(error: &CloudError) -> bool {
+    matches!(error.class(), Class::Conflict | Class::TokenMisuse)
 }

@@ -17,6 +17,7 @@ mod kubeconfigs;
 mod kubectl;
 mod lifecycle;
 mod many;
+mod matrix;
 mod measures;
 mod migrate;
 mod model;

@@ -1,0 +1,131 @@
+//! Refusals of the API server, at every call of ADD and DEL.
+
+use std::collections::BTreeSet;
+
+use podeip_sim::calls::ServiceKind;
+use podeip_sim::faults::{Effect, ServiceMatch};
+
+use super::{Cell, IP, Span, assert_refused, configure, ends, play, recovers};
+use crate::scene::{Sandbox, Scene, WITH_EIP};
+
+/// Status and reason as API servers pair them.
+const REFUSALS: [(u16, &str); 10] = [
+    (400, "BadRequest"),
+    (401, "Unauthorized"),
+    (403, "Forbidden"),
+    (404, "NotFound"),
+    (409, "Conflict"),
+    (410, "Expired"),
+    (422, "Invalid"),
+    (429, "TooManyRequests"),
+    (500, "InternalError"),
+    (503, "ServiceUnavailable"),
+];
+
+const PROSE: &str = "played by the matrix";
+
+/// What one refusal of this kind comes to in an ADD.
+enum End {
+    Served,
+    /// The CNI code and a word of the remedy.
+    Refused(u64, &'static str),
+}
+
+fn end_of_add(call: &str, status: u16) -> End {
+    match (call, status) {
+        // Nobody fails a pod for want of an event.
+        ("create events", _) => End::Served,
+        (_, 429 | 500 | 503) => End::Served,
+        (_, 401) => End::Refused(107, "kube-system/podeip"),
+        (_, 403) => End::Refused(107, "install/rbac.yaml"),
+        // There is none yet, says the first look; and the second one is right.
+        ("get podeips", 404) => End::Served,
+        // Somebody was faster: it is read and written again.
+        ("create podeips" | "patch podeips/status", 409) => End::Served,
+        (_, 409) => End::Refused(11, ""),
+        _ => End::Refused(107, ""),
+    }
+}
+
+fn pod(scene: &Scene) -> Sandbox {
+    scene.pod("web-0", IP, &[WITH_EIP])
+}
+
+fn rehearse() -> [BTreeSet<String>; 2] {
+    let scene = Scene::new();
+    let pod = pod(&scene);
+    scene.add(&pod).assert_added(&pod);
+    let added = scene.world.calls.mark();
+    scene.delete_pod(&pod);
+    scene.del(&pod);
+    let calls = scene.world.calls.all();
+    let of_kube = |early: bool| {
+        let calls = calls.iter().filter(|call| call.service == ServiceKind::Kube && (call.seq <= added) == early);
+        calls.map(|call| call.name.clone()).collect()
+    };
+    [of_kube(true), of_kube(false)]
+}
+
+fn in_add(call: &str, (status, reason): (u16, &str), span: Span) {
+    let scene = Scene::new();
+    configure(&scene, span);
+    let pod = pod(&scene);
+    let rule = span.rule(call, Effect::error(status, reason, PROSE)).service(ServiceMatch::Kube);
+    let rule = scene.world.faults.add(rule);
+    let answer = scene.add(&pod);
+    assert!(scene.world.faults.hits(rule) > 0);
+    let end = match end_of_add(call, status) {
+        End::Served if span == Span::ForGood && call != "create events" => End::Refused(11, ""),
+        end => end,
+    };
+    match end {
+        End::Served => {
+            answer.assert_added(&pod);
+            scene.assert_served(&pod);
+            ends(&scene, &pod);
+        }
+        End::Refused(code, remedy) => {
+            assert_refused(&scene, &answer, code, &[call, &format!("HTTP {status} {reason}"), PROSE, remedy]);
+            assert!(scene.on(pod.ip).is_empty(), "a failed ADD leaves nothing bound");
+            recovers(&scene, &pod);
+        }
+    }
+}
+
+fn in_del(call: &str, (status, reason): (u16, &str), span: Span) {
+    let scene = Scene::new();
+    let pod = pod(&scene);
+    scene.add(&pod).assert_added(&pod);
+    configure(&scene, span);
+    scene.world.faults.add(span.rule(call, Effect::error(status, reason, PROSE)).service(ServiceMatch::Kube));
+    scene.delete_pod(&pod);
+    scene.del(&pod);
+    assert!(scene.on(pod.ip).is_empty(), "the address is free whatever the API server says\n{}", scene.log());
+    scene.world.faults.clear();
+    scene.gc();
+    ends(&scene, &pod);
+}
+
+fn cells(calls: &BTreeSet<String>, story: fn(&str, (u16, &str), Span)) -> Vec<Cell<'_>> {
+    let mut cells = Vec::new();
+    for call in calls {
+        for refusal in REFUSALS {
+            let name = format!("{call} {}", refusal.0);
+            if matches!(refusal.0, 429 | 503) {
+                cells.push(Cell::new(format!("{name} for good"), move || story(call, refusal, Span::ForGood)));
+            }
+            cells.push(Cell::new(name, move || story(call, refusal, Span::Once)));
+        }
+    }
+    cells
+}
+
+#[test]
+fn refusals_of_the_api_server_in_add() {
+    play("refusals of the API server in ADD", 60, &cells(&rehearse()[0], in_add));
+}
+
+#[test]
+fn refusals_of_the_api_server_in_del() {
+    play("refusals of the API server in DEL", 30, &cells(&rehearse()[1], in_del));
+}
