@@ -192,6 +192,14 @@ impl CloudError {
         self.0.outcome_unknown
     }
 
+    /// What was `said` before, when this one only came too late to be sent: that tells why there was no time.
+    pub fn or_else_said(self, said: Option<CloudError>) -> CloudError {
+        match said {
+            Some(said) if self.class() == Class::NotSent => said,
+            _ => self,
+        }
+    }
+
     /// What a person can do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self.code() {
@@ -203,6 +211,11 @@ impl CloudError {
             }
             Some("OperationDenied.NotOpenDdosOriginProtectService") => {
                 return Some("open the Anti-DDoS Origin service, or drop the security-protection annotation");
+            }
+            _ if self.action() == "instance metadata" && self.class() == Class::Other => {
+                return Some(
+                    "see that nothing stands between podeip and the ECS metadata service, or set region_id, vpc_id, access_key and access_secret in eni_conf",
+                );
             }
             _ if self.action() == "instance metadata" && self.class() == Class::Permission => {
                 return Some(
@@ -235,7 +248,7 @@ fn rrsa_hint(failure: &Failure) -> Option<&'static str> {
             "the newest token has ended, too: set the node's clock (NTP), and where ALIBABA_CLOUD_OIDC_TOKEN_FILE is set, \
              see that kubelet renews that file",
         ),
-        Failure::Refused(Refusal { class: Class::Permission, .. }) => Some(
+        Failure::Refused(Refusal { class: Class::Permission | Class::BadCall, .. }) => Some(
             "check rrsa_role_name and cluster_id in eni_conf (or ALIBABA_CLOUD_ROLE_ARN and ALIBABA_CLOUD_OIDC_PROVIDER_ARN \
              where they are set), that RRSA is enabled for the cluster, and that the role's trust policy names its OIDC \
              provider and podeip's service account with the audience sts.aliyuncs.com",

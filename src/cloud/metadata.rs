@@ -85,7 +85,8 @@ impl Metadata {
             });
             tries += 1;
             let failure = match answer {
-                Ok(Answer { status: 200, body, .. }) => return Ok(trimmed(&body)),
+                Ok(Answer { status: 200, body, .. }) if is_plain(&body) => return Ok(trimmed(&body)),
+                Ok(Answer { status: 200, .. }) => garbled(),
                 Ok(Answer { status: 404, .. }) => return Ok(None),
                 Ok(Answer { status: 401 | 403, .. }) if !std::mem::replace(&mut token_renewed, true) => continue,
                 Ok(answer) => refused(&answer),
@@ -130,6 +131,7 @@ impl Metadata {
         // ureq wants a body with PUT; an empty one sends Content-Length: 0.
         let call = Call { method: "PUT", url: &url, headers: &headers, body: Some(("text/plain", b"")) };
         match self.send(&call, deadline) {
+            Ok(Answer { status: 200, body, .. }) if !is_plain(&body) => Err(garbled()),
             Ok(Answer { status: 200, body, .. }) => match trimmed(&body) {
                 Some(token) => Ok(Session::Hardened(Secret::new(token))),
                 None => Ok(Session::Plain),
@@ -176,6 +178,16 @@ fn refused(answer: &Answer) -> Failure {
         request_id: None,
         denied: None,
     })
+}
+
+/// Every entry is a word, lines of words, or JSON: never a page of a proxy, which would be taken for the name of a region.
+fn is_plain(body: &[u8]) -> bool {
+    let printed = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
+    body.iter().all(printed) && body.trim_ascii_start().first() != Some(&b'<')
+}
+
+fn garbled() -> Failure {
+    Failure::Garbled { status: 200, reason: "not an entry of instance metadata".into() }
 }
 
 fn passing(failure: &Failure) -> bool {
@@ -240,6 +252,18 @@ mod tests {
             Step::answer(401, ""),
         ]);
         assert_eq!(metadata(&stubborn).text("region-id", deadline()).unwrap_err().class(), Class::Permission);
+    }
+
+    #[test]
+    fn a_page_of_something_else_is_no_entry() {
+        let page = "<html><body>Sign in to the network</body></html>";
+        let server = Server::start(vec![
+            Step::answer(200, page),
+            Step::answer(200, "token"),
+            Step::answer(200, "\u{1}\u{2}"),
+            Step::answer(200, "cn-hangzhou"),
+        ]);
+        assert_eq!(metadata(&server).text("region-id", deadline()).unwrap().as_deref(), Some("cn-hangzhou"));
     }
 
     #[test]

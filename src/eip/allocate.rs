@@ -63,6 +63,7 @@ pub fn allocate(
         }
     };
     let mut token_renewed = false;
+    let mut refused = None;
     loop {
         let token = journal.record().client_token.clone();
         let error = match cloud.allocate_eip(&sending, &token, deadline) {
@@ -73,7 +74,7 @@ pub fn allocate(
             Err(error) => error,
         };
         if repeat_is_the_same(&error) {
-            return Err(error.into());
+            return Err(error.or_else_said(refused).into());
         }
         if error.class() == Class::TokenMisuse
             && let Some(eip) = allocated_before(cloud, cluster, &journal.record().pod, deadline)?
@@ -94,7 +95,7 @@ pub fn allocate(
         };
         begin_anew(cluster, journal, again.as_ref(), &error)?;
         match again {
-            Some(next) => sending = next,
+            Some(next) => (sending, refused) = (next, Some(error)),
             None => return Err(error.into()),
         }
     }

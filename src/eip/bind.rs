@@ -236,8 +236,12 @@ pub fn unbind(
     let mut asked = false;
     let mut accepted = false;
     let mut token = ClientToken::random();
+    let mut refused: Option<CloudError> = None;
     loop {
-        let seen = cloud.eip(id, deadline)?;
+        let seen = match cloud.eip(id, deadline) {
+            Err(error) => return Err(error.or_else_said(refused).into()),
+            Ok(seen) => seen,
+        };
         let on_binding = seen.as_ref().is_some_and(|eip| sits_on(eip, binding));
         let believed = in_doubt.passed();
         match seen.as_ref().map(|eip| &eip.status) {
@@ -251,14 +255,14 @@ pub fn unbind(
             }
             // Still shown in use after an accepted call: lag, or a background failure to repeat.
             Some(EipStatus::InUse) if on_binding && std::mem::take(&mut asked) => {}
-            Some(EipStatus::InUse) if on_binding => match ask_to_unbind(cloud, id, binding, &mut token, deadline)? {
-                Asked::Accepted => {
+            Some(EipStatus::InUse) if on_binding => match ask_to_unbind(cloud, id, binding, &mut token, deadline) {
+                Ok(Asked::Accepted) => {
                     asked = true;
                     accepted = true;
                     polls = Polls::expecting(pace.and_then(|pace| pace.expected(Change::Unbind)));
                 }
-                Asked::LookAgain => {}
-                Asked::Gone => return Ok(Unbound::Gone),
+                Ok(Asked::LookAgain(error)) => refused = Some(error.or_else_said(refused)),
+                Err(error) => return Err(error.or_else_said(refused).into()),
             },
             Some(EipStatus::InUse) if believed => {
                 return Ok(Unbound::Elsewhere(seen.as_ref().map(whereabouts).unwrap_or_default()));
@@ -268,7 +272,7 @@ pub fn unbind(
         // No look before the doubt's end would settle anything.
         let in_time = if believed { polls.pause(deadline) } else { deadline.sleep(in_doubt.left()) };
         if !in_time {
-            return Err(late(id, "free", binding));
+            return Err(refused.map_or_else(|| late(id, "free", binding), Failure::from));
         }
     }
 }
@@ -281,7 +285,7 @@ pub fn stands(cloud: &Cloud, id: &EipId, binding: &Binding, deadline: Deadline) 
 /// Asks to take `id` off `binding` and waits for nothing. To be asked right after a look: nobody
 /// promises that the cloud compares the place that is named with where the EIP is by then.
 pub fn ask_once_to_unbind(cloud: &Cloud, id: &EipId, binding: &Binding, deadline: Deadline) -> Result<(), Failure> {
-    ask_to_unbind(cloud, id, binding, &mut ClientToken::random(), deadline).map(drop)
+    Ok(ask_to_unbind(cloud, id, binding, &mut ClientToken::random(), deadline).map(drop)?)
 }
 
 /// Asks to put `id` on `binding` and waits for nothing. A state that does not allow it now is no
@@ -317,8 +321,8 @@ pub fn wait_detached(cloud: &Cloud, seen: &Eip, deadline: Deadline) -> Result<()
 
 enum Asked {
     Accepted,
-    LookAgain,
-    Gone,
+    /// The cloud's answer settles nothing.
+    LookAgain(CloudError),
 }
 
 fn ask_to_unbind(
@@ -327,15 +331,14 @@ fn ask_to_unbind(
     binding: &Binding,
     token: &mut ClientToken,
     deadline: Deadline,
-) -> Result<Asked, Failure> {
+) -> Result<Asked, CloudError> {
     let asked = cloud.unassociate_eip(id, &binding.eni, binding.private_ip, token, deadline);
     renew_if_answered(token, &asked);
     match asked {
         Ok(()) => Ok(Asked::Accepted),
-        Err(error) if error.class() == Class::Gone => Ok(Asked::Gone),
-        // `IncorrectEipStatus` also means "not bound": the next look tells.
-        Err(error) if worth_a_look(&error) => Ok(Asked::LookAgain),
-        Err(error) => Err(error.into()),
+        // `IncorrectEipStatus` also means "not bound", and what was just seen here does not vanish unseen: the next look tells.
+        Err(error) if worth_a_look(&error) || error.class() == Class::Gone => Ok(Asked::LookAgain(error)),
+        Err(error) => Err(error),
     }
 }
 

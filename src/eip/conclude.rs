@@ -195,9 +195,7 @@ pub fn release_recorded(node: &Node, journal: &mut Journal, deadline: Deadline) 
         let error = match cloud.release_eip(&eip.id, deadline) {
             Ok(()) => return Ok(Release::Done),
             Err(error) if error.class() == Class::Conflict => error,
-            // What the cloud said before tells more than a call that came too late to be sent.
-            Err(error) if error.class() == Class::NotSent => return Err(refused.unwrap_or(error).into()),
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error.or_else_said(refused).into()),
         };
         if settled_by.passed() {
             make_releasable(cloud, &eip.id, deadline)?;

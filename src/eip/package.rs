@@ -46,10 +46,11 @@ pub fn join(
     deadline: Deadline,
 ) -> Result<Option<BandwidthPackageId>, Failure> {
     let visible_by = Deadline::after(READ_LAG);
+    let mut refused = None;
     loop {
         match cloud.join_bandwidth_package(package, eip, &ClientToken::random(), deadline) {
             Ok(()) => return Ok(None),
-            Err(error) if asks_for_another_try(&error) && deadline.sleep(CONFLICT_PAUSE) => {}
+            Err(error) if asks_for_another_try(&error) && deadline.sleep(CONFLICT_PAUSE) => refused = Some(error),
             // Not visible yet, or gone: binding it tells.
             Err(error) if error.class() == Class::Gone => {
                 if visible_by.passed() || !deadline.sleep(CONFLICT_PAUSE) {
@@ -64,7 +65,7 @@ pub fn join(
                 let refused = Failure { kind: Kind::CloudRefused, ..error.into() };
                 return Err(refused.hinting("correct eip-common-bandwidth-package-id; it must be of this region"));
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error.or_else_said(refused).into()),
         }
     }
 }
@@ -85,14 +86,15 @@ fn is_member(
 
 /// Takes the EIP out of its package. Not being in it, or being gone, is success.
 pub fn leave(cloud: &Cloud, package: &BandwidthPackageId, eip: &EipId, deadline: Deadline) -> Result<(), Failure> {
+    let mut refused = None;
     loop {
         match cloud.leave_bandwidth_package(package, eip, &ClientToken::random(), deadline) {
             Ok(()) => return Ok(()),
             Err(error) if matches!(error.class(), Class::NotInPackage | Class::Gone | Class::TargetGone) => {
                 return Ok(());
             }
-            Err(error) if asks_for_another_try(&error) && deadline.sleep(CONFLICT_PAUSE) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) if asks_for_another_try(&error) && deadline.sleep(CONFLICT_PAUSE) => refused = Some(error),
+            Err(error) => return Err(error.or_else_said(refused).into()),
         }
     }
 }

@@ -24,6 +24,9 @@ const REFUSALS: [(u16, &str); 10] = [
 
 const PROSE: &str = "played by the matrix";
 
+/// What an ADD says of a pod that does not exist.
+const NO_POD: &str = "the API server has no pod default/web-0";
+
 /// What one refusal of this kind comes to in an ADD.
 enum End {
     Served,
@@ -42,6 +45,7 @@ fn end_of_add(call: &str, status: u16) -> End {
         ("get podeips", 404) => End::Served,
         // Somebody was faster: it is read and written again.
         ("create podeips" | "patch podeips/status", 409) => End::Served,
+        ("get pods", 404) => End::Refused(11, NO_POD),
         (_, 409) => End::Refused(11, ""),
         _ => End::Refused(107, ""),
     }
@@ -66,7 +70,7 @@ fn rehearse() -> [BTreeSet<String>; 2] {
     [of_kube(true), of_kube(false)]
 }
 
-fn in_add(call: &str, (status, reason): (u16, &str), span: Span) {
+fn in_add(call: &str, (status, reason): (u16, &'static str), span: Span) {
     let scene = Scene::new();
     configure(&scene, span);
     let pod = pod(&scene);
@@ -85,14 +89,16 @@ fn in_add(call: &str, (status, reason): (u16, &str), span: Span) {
             ends(&scene, &pod);
         }
         End::Refused(code, remedy) => {
-            assert_refused(&scene, &answer, code, &[call, &format!("HTTP {status} {reason}"), PROSE, remedy]);
+            let said = format!("HTTP {status} {reason}");
+            let words = if remedy == NO_POD { [remedy, "", "", ""] } else { [call, &said, PROSE, remedy] };
+            assert_refused(&scene, &answer, code, &words);
             assert!(scene.on(pod.ip).is_empty(), "a failed ADD leaves nothing bound");
             recovers(&scene, &pod);
         }
     }
 }
 
-fn in_del(call: &str, (status, reason): (u16, &str), span: Span) {
+fn in_del(call: &str, (status, reason): (u16, &'static str), span: Span) {
     let scene = Scene::new();
     let pod = pod(&scene);
     scene.add(&pod).assert_added(&pod);
@@ -103,10 +109,14 @@ fn in_del(call: &str, (status, reason): (u16, &str), span: Span) {
     assert!(scene.on(pod.ip).is_empty(), "the address is free whatever the API server says\n{}", scene.log());
     scene.world.faults.clear();
     scene.gc();
+    if status == 404 {
+        // It was believed that the PodEIP was gone. The sweep sees that it stands for nothing.
+        scene.agent_once();
+    }
     ends(&scene, &pod);
 }
 
-fn cells(calls: &BTreeSet<String>, story: fn(&str, (u16, &str), Span)) -> Vec<Cell<'_>> {
+fn cells(calls: &BTreeSet<String>, story: fn(&str, (u16, &'static str), Span)) -> Vec<Cell<'_>> {
     let mut cells = Vec::new();
     for call in calls {
         for refusal in REFUSALS {

@@ -34,6 +34,7 @@ fn is_done(refusal: &Refusal) -> bool {
 fn passes(refusal: &Refusal) -> bool {
     let again = match (refusal.action, refusal.class) {
         ("UnassociateEipAddress" | "RemoveCommonBandwidthPackageIp", "TokenMisuse" | "TargetGone") => true,
+        ("UnassociateEipAddress", "Gone") => true,
         (_, "Conflict") => true,
         _ => is_done(refusal),
     };
@@ -69,8 +70,9 @@ fn left_over(refusal: &Refusal, span: Span) {
     assert!(scene.world.faults.hits(rule) > 0);
     let records = scene.records();
     assert_eq!(records.len(), 1, "what is not finished stays recorded\n{}", scene.log());
+    let words = [refusal.action, refusal.code, "RequestId"];
     let told = records[0]["lastError"].as_str().unwrap_or_default();
-    for word in [refusal.action, refusal.code, "RequestId"] {
+    for word in words {
         assert!(told.contains(word), "{word} is not in {told:?}");
     }
     scene.world.faults.clear();
