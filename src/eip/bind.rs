@@ -80,6 +80,7 @@ pub fn bind(
     let mut polls = Polls::new();
     let mut in_doubt = false;
     let mut token = ClientToken::random();
+    let mut refused: Option<CloudError> = None;
     loop {
         let associate = || cloud.associate_eip(id, &binding.eni, binding.private_ip, &token, deadline);
         let asked = tally.time(Stage::Associate, associate);
@@ -91,17 +92,17 @@ pub fn bind(
             Err(error) if worth_a_look(&error) => {
                 tally.time(Stage::Wait, || look(cloud, id, binding, error, deadline))?
             }
-            Err(error) if !in_doubt => return Ok(Bound::Refused(error.into())),
-            Err(error) => return Err(error.into()),
+            Err(error) if !in_doubt => return Ok(Bound::Refused(error.or_else_said(refused).into())),
+            Err(error) => return Err(error.or_else_said(refused).into()),
         };
-        let cause = match ended {
+        refused = match ended {
             Step::Done(bound) => return Ok(bound),
             Step::Gone if visible_by.passed() => return Ok(Bound::Vanished),
             Step::Unsettled(error) => Some(error),
             Step::Gone | Step::Again => None,
         };
         if !polls.pause(deadline) {
-            return Err(cause.map_or_else(|| late(id, "bound", binding), Failure::from));
+            return Err(refused.map_or_else(|| late(id, "bound", binding), Failure::from));
         }
     }
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use podeip_sim::calls::ServiceKind;
 use podeip_sim::faults::{Effect, ServiceMatch};
+use podeip_sim::gates::{Moment, Outcome};
 
 use super::{Cell, IP, Span, assert_refused, configure, ends, play, recovers};
-use crate::scene::{Sandbox, Scene, WITH_EIP};
+use crate::scene::{PATIENCE, Sandbox, Scene, WITH_EIP};
 
 /// Status and reason as API servers pair them.
 const REFUSALS: [(u16, &str); 10] = [
@@ -103,17 +104,27 @@ fn in_del(call: &str, (status, reason): (u16, &'static str), span: Span) {
     let pod = pod(&scene);
     scene.add(&pod).assert_added(&pod);
     configure(&scene, span);
-    scene.world.faults.add(span.rule(call, Effect::error(status, reason, PROSE)).service(ServiceMatch::Kube));
     scene.delete_pod(&pod);
-    scene.del(&pod);
+    if status == 404 && call.ends_with(" podeips") {
+        del_while_it_goes(&scene, &pod, call);
+    } else {
+        scene.world.faults.add(span.rule(call, Effect::error(status, reason, PROSE)).service(ServiceMatch::Kube));
+        scene.del(&pod);
+    }
     assert!(scene.on(pod.ip).is_empty(), "the address is free whatever the API server says\n{}", scene.log());
     scene.world.faults.clear();
     scene.gc();
-    if status == 404 {
-        // It was believed that the PodEIP was gone. The sweep sees that it stands for nothing.
-        scene.agent_once();
-    }
     ends(&scene, &pod);
+}
+
+/// DEL while somebody removes the PodEIP, just before this call: only then is it true that there is none.
+fn del_while_it_goes(scene: &Scene, pod: &Sandbox, call: &str) {
+    let gate = scene.world.faults.gate_on(ServiceMatch::Kube, call, 1, Moment::BeforeEffect);
+    let deleting = scene.spawn("DEL", pod);
+    assert!(gate.wait_reached(PATIENCE), "{}", scene.log());
+    scene.world.cluster.remove("podeips", &pod.namespace, &pod.name);
+    gate.release(Outcome::Continue);
+    assert_eq!(deleting.wait_with_output().unwrap().status.code(), Some(0), "{}", scene.log());
 }
 
 fn cells(calls: &BTreeSet<String>, story: fn(&str, (u16, &'static str), Span)) -> Vec<Cell<'_>> {
