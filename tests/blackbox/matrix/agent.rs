@@ -64,9 +64,7 @@ fn refusals_of_a_change() {
 
 #[test]
 fn refusals_of_tags() {
-    let cells: Vec<Cell> = [cells("TagResources", followed), cells("TagResources", tagged_in_the_end)]
-        .into_iter()
-        .flatten()
-        .collect();
+    let cells: Vec<Cell> =
+        [cells("TagResources", followed), cells("TagResources", tagged_in_the_end)].into_iter().flatten().collect();
     play("refusals of TagResources", 40, &cells);
 }

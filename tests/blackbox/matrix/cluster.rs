@@ -86,6 +86,9 @@ fn in_add(call: &str, (status, reason): (u16, &'static str), span: Span) {
     match end {
         End::Served => {
             answer.assert_added(&pod);
+            if status == 429 && call != "create events" {
+                assert_waited(&scene, call);
+            }
             scene.assert_served(&pod);
             ends(&scene, &pod);
         }
@@ -115,6 +118,13 @@ fn in_del(call: &str, (status, reason): (u16, &'static str), span: Span) {
     scene.world.faults.clear();
     scene.gc();
     ends(&scene, &pod);
+}
+
+/// The call was repeated no earlier than the API server had asked for.
+fn assert_waited(scene: &Scene, call: &str) {
+    let calls = scene.world.calls.named(call);
+    let pause = calls[1].began.duration_since(calls[0].began);
+    assert!(pause.as_millis() >= 1000, "{call} was repeated after {pause}");
 }
 
 /// DEL while somebody removes the PodEIP, just before this call: only then is it true that there is none.

@@ -100,3 +100,8 @@ fn refusals_of_a_release() {
 fn refusals_of_leaving_a_package() {
     play("refusals of RemoveCommonBandwidthPackageIp", 40, &cells("RemoveCommonBandwidthPackageIp"));
 }
+
+#[test]
+fn refusals_of_a_look_at_what_ends() {
+    play("refusals of DescribeEipAddresses in DEL", 35, &cells("DescribeEipAddresses"));
+}

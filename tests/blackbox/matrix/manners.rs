@@ -43,11 +43,9 @@ fn losses() -> Vec<(String, Option<Rule>)> {
     for action in ["AllocateEipAddress", "AssociateEipAddress", "UnassociateEipAddress", "ReleaseEipAddress"] {
         let cut = |when| Effect::Cut { when };
         let busy = Effect::error(400, "TaskConflict", "busy");
-        for (how, effect) in [
-            ("lost before", cut(When::BeforeEffect)),
-            ("lost after", cut(When::AfterEffect)),
-            ("refused first", busy),
-        ] {
+        for (how, effect) in
+            [("lost before", cut(When::BeforeEffect)), ("lost after", cut(When::AfterEffect)), ("refused first", busy)]
+        {
             losses.push((format!("{action} {how}"), Some(Rule::on(action, effect).once())));
         }
     }
@@ -67,13 +65,22 @@ fn lives((_, manner): Manner, loss: Option<Rule>) {
     ends(&scene, &pod);
 }
 
-#[test]
-fn manners_of_the_cloud() {
+fn cells(manners: &[Manner]) -> Vec<Cell<'static>> {
     let mut cells = Vec::new();
-    for manner in MANNERS {
+    for &manner in manners {
         for (loss, rule) in losses() {
             cells.push(Cell::new(format!("{}, {loss}", manner.0), move || lives(manner, rule.clone())));
         }
     }
-    play("manners of the cloud", 140, &cells);
+    cells
+}
+
+#[test]
+fn manners_of_listings_and_tags() {
+    play("manners of listings and tags", 78, &cells(&MANNERS[..6]));
+}
+
+#[test]
+fn manners_of_answers() {
+    play("manners of answers", 65, &cells(&MANNERS[6..]));
 }

@@ -62,7 +62,8 @@ fn metadata_calls() -> Vec<String> {
     scene.use_ram_role();
     let pod = scene.pod("web-0", IP, &[WITH_EIP]);
     scene.add(&pod).assert_added(&pod);
-    let mut names: Vec<String> = scene.world.calls.all().into_iter().filter(is_metadata).map(|call| call.name).collect();
+    let mut names: Vec<String> =
+        scene.world.calls.all().into_iter().filter(is_metadata).map(|call| call.name).collect();
     names.sort();
     names.dedup();
     names
