@@ -339,6 +339,16 @@ mod tests {
     }
 
     #[test]
+    fn a_call_that_came_too_late_does_not_hide_what_was_said() {
+        let late = || CloudError::new("AllocateEipAddress", "", 1, Failure::NotTried("no time".into()));
+        let said = late().or_else_said(Some(refused(Class::Conflict, "TaskConflict")));
+        assert_eq!(said.code(), Some("TaskConflict"));
+        assert_eq!(late().or_else_said(None).class(), Class::NotSent);
+        let newer = refused(Class::Quota, "QuotaExceeded.Eip").or_else_said(Some(said));
+        assert_eq!(newer.code(), Some("QuotaExceeded.Eip"));
+    }
+
+    #[test]
     fn a_code_can_have_a_hint_of_its_own() {
         assert!(refused(Class::Quota, "IpInstanceId.QuotaExceeded").hint().unwrap().contains("package"));
         assert!(refused(Class::Quota, "QuotaExceeded.Eip").hint().unwrap().contains("eip_quota_instances_num"));

@@ -33,14 +33,14 @@ fn cells(action: &'static str, wanted: impl Fn(&Refusal) -> bool) -> Vec<Cell<'s
 
 /// Whether one refusal of this kind is got over within the verb.
 fn passes(refusal: &Refusal) -> bool {
-    let again = match (refusal.action, refusal.class) {
-        ("AssociateEipAddress" | "AddCommonBandwidthPackageIp", "Gone") => true,
-        ("AddCommonBandwidthPackageIp", "AlreadyInPackage") => true,
-        ("AllocateEipAddress" | "AssociateEipAddress" | "AddCommonBandwidthPackageIp", "TokenMisuse") => true,
-        (_, "Conflict") => true,
-        _ => false,
+    let by_a_new_token = match refusal.action {
+        "AllocateEipAddress" => &["Conflict", "TokenMisuse"][..],
+        // A new EIP may not be visible yet.
+        "AssociateEipAddress" => &["Conflict", "TokenMisuse", "Gone"],
+        "AddCommonBandwidthPackageIp" => &["Conflict", "TokenMisuse", "Gone", "AlreadyInPackage"],
+        _ => &["Conflict"],
     };
-    again || refusal.same_again()
+    refusal.same_again() || by_a_new_token.contains(&refusal.class)
 }
 
 fn pod(scene: &Scene, action: &str) -> Sandbox {

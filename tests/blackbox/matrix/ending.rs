@@ -32,13 +32,12 @@ fn is_done(refusal: &Refusal) -> bool {
 
 /// Whether one refusal of this kind is got over within the verb.
 fn passes(refusal: &Refusal) -> bool {
-    let again = match (refusal.action, refusal.class) {
-        ("UnassociateEipAddress" | "RemoveCommonBandwidthPackageIp", "TokenMisuse" | "TargetGone") => true,
-        ("UnassociateEipAddress", "Gone") => true,
-        (_, "Conflict") => true,
-        _ => is_done(refusal),
+    let by_a_look = match refusal.action {
+        "UnassociateEipAddress" => &["Conflict", "TokenMisuse", "TargetGone", "Gone"][..],
+        "RemoveCommonBandwidthPackageIp" => &["Conflict", "TokenMisuse", "TargetGone"],
+        _ => &["Conflict"],
     };
-    again || refusal.same_again()
+    refusal.same_again() || is_done(refusal) || by_a_look.contains(&refusal.class)
 }
 
 fn served(scene: &Scene, action: &str) -> Sandbox {
