@@ -121,9 +121,16 @@ fn recovers(scene: &Scene, pod: &Sandbox) {
     ends(scene, &next);
 }
 
-/// The pod goes, and with it all that it had.
+/// The pod, which was served, goes, and with it all that it had.
 #[track_caller]
 fn ends(scene: &Scene, pod: &Sandbox) {
+    leaves_nothing(scene, pod);
+    assert_eq!(scene.ever_ours().len(), 1, "EIPs were bought: {:?}", scene.ever_ours());
+}
+
+/// The pod goes, served or not.
+#[track_caller]
+fn leaves_nothing(scene: &Scene, pod: &Sandbox) {
     scene.world.faults.clear();
     scene.delete_pod(pod);
     scene.del(pod);
@@ -132,5 +139,5 @@ fn ends(scene: &Scene, pod: &Sandbox) {
         scene.gc();
     }
     scene.assert_nothing_left();
-    assert_eq!(scene.ever_ours().len(), 1, "EIPs were bought: {:?}", scene.ever_ours());
+    assert!(scene.ever_ours().len() <= 1, "EIPs were bought: {:?}", scene.ever_ours());
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use podeip_sim::cloud::defaults;
 
 use super::refusals::{self, PROSE, Refusal};
-use super::{Cell, IP, Span, assert_refused, configure, ends, play, recovers};
+use super::{Cell, IP, Span, assert_refused, configure, ends, leaves_nothing, play, recovers};
 use crate::scene::{Sandbox, Scene, WITH_EIP};
 
 const PACKAGE: (&str, &str) = ("k8s.aliyun.com/eip-common-bandwidth-package-id", defaults::PACKAGE);
@@ -80,6 +80,10 @@ fn refused(refusal: &Refusal, span: Span) {
     let told = scene.events(&pod, "EIPFailed");
     assert!(told.iter().any(|event| event.contains(remedy)), "{told:?}");
     assert!(scene.on(pod.ip).is_empty(), "a failed ADD leaves nothing bound");
+    if !refusal.first {
+        // The first of the class has shown how the pod goes on.
+        return leaves_nothing(&scene, &pod);
+    }
     let before = tokens(&scene, refusal.action);
     recovers(&scene, &pod);
     if refusal.action == "AllocateEipAddress" {
