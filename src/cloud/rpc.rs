@@ -105,6 +105,7 @@ impl Cloud {
     /// Sends `rpc` until it is answered well, answered for good, or the deadline is too near.
     pub(super) fn call<T: DeserializeOwned>(&self, rpc: &Rpc, deadline: Deadline) -> Result<T, CloudError> {
         let mut attempts = Attempts::default();
+        let mut said = None;
         loop {
             let unsettled = attempts.outcome_unknown();
             let ready = self.region(deadline).and_then(|region| Ok((region, self.credentials.current(deadline)?)));
@@ -129,9 +130,10 @@ impl Cloud {
                 Next::Stop => false,
             };
             if !again {
-                let error = CloudError::new(rpc.action, rpc.subject.clone(), attempts.tries(), failure);
+                let error = CloudError::new(rpc.action, rpc.subject.clone(), attempts.tries(), told(failure, said));
                 return Err(error.with_unknown_outcome(attempts.outcome_unknown()));
             }
+            said = matches!(next, Next::Again(_)).then_some(failure);
         }
     }
 
@@ -171,6 +173,14 @@ impl Cloud {
         let base = self.place.base(rpc.product, region);
         let answer = post(&self.http, &base, &body, deadline.within(try_budget(rpc.effect, deadline.left())));
         answer.map_err(|failure| clean(failure, &text, credentials))
+    }
+}
+
+/// A try that came too late to be sent tells less than the one before it.
+fn told(failure: Failure, said: Option<Failure>) -> Failure {
+    match (failure, said) {
+        (Failure::NotTried(_), Some(said)) => said,
+        (failure, _) => failure,
     }
 }
 

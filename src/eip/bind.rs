@@ -240,6 +240,8 @@ pub fn unbind(
     let mut refused: Option<CloudError> = None;
     loop {
         let seen = match cloud.eip(id, deadline) {
+            // The refusal that took all the time says more than the look that had none.
+            Err(error) if deadline.passed() => return Err(refused.unwrap_or(error).into()),
             Err(error) => return Err(error.or_else_said(refused).into()),
             Ok(seen) => seen,
         };

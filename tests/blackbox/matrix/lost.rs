@@ -15,7 +15,7 @@ use crate::scene::{Sandbox, Scene, WITH_EIP};
 const SLOW: Duration = Duration::from_millis(300);
 
 /// A lost call costs half of what is left, so the whole is not long.
-const SECONDS: u64 = 8;
+const SECONDS: u64 = 12;
 
 const PACKAGE: (&str, &str) = ("k8s.aliyun.com/eip-common-bandwidth-package-id", defaults::PACKAGE);
 
