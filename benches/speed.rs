@@ -8,10 +8,14 @@ use std::process::ExitCode;
 
 #[path = "speed/at_once.rs"]
 mod at_once;
+#[path = "../tests/blackbox/fleet.rs"]
+mod fleet;
 #[path = "speed/measured.rs"]
 mod measured;
 #[path = "speed/pass_through.rs"]
 mod pass_through;
+#[path = "speed/scale.rs"]
+mod scale;
 #[path = "../tests/blackbox/scene.rs"]
 #[allow(dead_code, reason = "the tests use the rest")]
 mod scene;
@@ -25,11 +29,12 @@ use serde_json::{Value, json};
 /// A name, and what is measured under it.
 type Part = (&'static str, fn() -> Value);
 
-const PARTS: [Part; 4] = [
+const PARTS: [Part; 5] = [
     ("pass-through", pass_through::measure),
     ("serial", serial::measure),
     ("at-once", at_once::measure),
     ("state-size", state_size::measure),
+    ("scale", scale::measure),
 ];
 
 fn main() -> ExitCode {
