@@ -121,7 +121,9 @@ impl<'a> Attempt<'a> {
 
     fn run(&mut self, known_pod: Option<Pod>) -> Result<(), Failure> {
         let node = self.node;
-        let buying = matches!(self.requested.wish.source, Source::Allocate(_)) && self.journal.record().eip.is_none();
+        let (record, source) = (self.journal.record(), &self.requested.wish.source);
+        // Whoever was about to buy has looked; its token tells more, and looks are few.
+        let buying = matches!((source, &record.eip, &record.allocation), (Source::Allocate(_), None, None));
         self.pod = known_pod.clone();
         let around = Surroundings::read(node, self.sandbox, known_pod, buying, self.deadline)?;
         self.pod = Some(around.pod.clone());

@@ -7,9 +7,9 @@ use crate::deadline::Deadline;
 use crate::eip::failure::{Failure, Kind};
 use crate::eip::polls::Polls;
 use crate::measure::{Stage, Tally};
-use crate::names::{ClientToken, EipId};
+use crate::names::{ClientToken, EipId, EniId};
 use crate::state::format::{Binding, Phase};
-use crate::state::{Change, PaceNote};
+use crate::state::{Change, LookNote, Moment, PaceNote};
 
 /// How long a change that was accepted may stay invisible: until then `Available` after an
 /// accepted association means "not yet", and an unknown id may be an EIP allocated a moment ago.
@@ -193,9 +193,30 @@ fn look(cloud: &Cloud, id: &EipId, binding: &Binding, error: CloudError, deadlin
 }
 
 /// The EIP that is on `binding`, or on its way there or away.
-pub fn occupant(cloud: &Cloud, binding: &Binding, deadline: Deadline) -> Result<Option<Eip>, Failure> {
-    let eips = cloud.describe_eips(&EipFilter::OnEni(binding.eni.clone()), deadline)?;
+fn occupant(cloud: &Cloud, binding: &Binding, deadline: Deadline) -> Result<Option<Eip>, Failure> {
+    Ok(on_eni(cloud, &binding.eni, deadline)?.into_iter().find(|eip| sits_on(eip, binding)))
+}
+
+/// The same, in one look with the pods of this node that ask at the same time.
+pub fn occupant_seen_together(
+    cloud: &Cloud,
+    note: &LookNote,
+    binding: &Binding,
+    deadline: Deadline,
+) -> Result<Option<Eip>, Failure> {
+    let asked = Moment::now();
+    let _turn = note.turn(deadline);
+    if note.saw_free(&binding.eni, binding.private_ip, binding.primary, asked) {
+        return Ok(None);
+    }
+    let began = Moment::now();
+    let eips = on_eni(cloud, &binding.eni, deadline)?;
+    note.saw(&binding.eni, began, eips.iter().map(|eip| eip.private_ip).collect());
     Ok(eips.into_iter().find(|eip| sits_on(eip, binding)))
+}
+
+fn on_eni(cloud: &Cloud, eni: &EniId, deadline: Deadline) -> Result<Vec<Eip>, Failure> {
+    Ok(cloud.describe_eips(&EipFilter::OnEni(eni.clone()), deadline)?)
 }
 
 /// How an unbind ended.

@@ -18,7 +18,7 @@ const STEP: f64 = 0.05;
 const FINEST: Duration = Duration::from_millis(40);
 
 /// How much longer each pause is than the one before.
-const GROWTH: f64 = 1.6;
+const GROWTH: f64 = 2.0;
 
 /// The same around the end that is expected, where looks are most likely to see something.
 const SLOW_GROWTH: f64 = 1.25;

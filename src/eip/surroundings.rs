@@ -34,7 +34,9 @@ impl Surroundings {
             let credentials = scope.spawn(|| node.tally.time(Stage::Credentials, || cloud.prepare(deadline)));
             let located = node.tally.time(Stage::Eni, || sandbox.locate_eni(cloud, deadline));
             let cloud_view = located.and_then(|binding| {
-                let occupant = if buying { bind::occupant(cloud, &binding, deadline)? } else { None };
+                let note = node.store.look_note();
+                let seen = buying.then(|| bind::occupant_seen_together(cloud, &note, &binding, deadline));
+                let occupant = seen.transpose()?.flatten();
                 Ok((binding, occupant))
             });
             let credentials = credentials.join().map_err(|_| panicked("reading the credentials"))?;

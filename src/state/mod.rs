@@ -8,6 +8,7 @@
 //! | `state.json.corrupt-<time>` | a state file that did not parse, set aside | | |
 //! | `pods/<sha1>.lock` | one lock for each pod name that a verb is working on | removed by its holder | itself |
 //! | `agent.lock` | held while an agent lives on this node | never | itself |
+//! | `looked.json` | which addresses carried an EIP at the last look | atomically | `looked.lock`, while one looks for all |
 //! | `measures.jsonl` | what the last verbs took and were answered ([`measures`]) | atomically, when it has grown too long | itself, shared by those who append |
 //! | `pace.json` | how long the cloud takes to bind and to unbind | atomically | nothing: losing it costs some looks |
 //! | `rival.json` | which other EIP feature is active ([`Rival`]) | atomically, by the agent alone | nothing |
@@ -20,6 +21,7 @@ pub mod format;
 #[cfg(feature = "fuzzing")]
 pub mod fuzz;
 mod lock;
+mod looked;
 pub mod measures;
 mod pace;
 mod records;
@@ -30,6 +32,7 @@ mod watch;
 
 pub use error::StateError;
 pub use lock::{AgentLock, LivingAgent, PodLock};
+pub use looked::{LookNote, LookTurn, Moment};
 pub use pace::{Change, PaceNote};
 pub use rival::{Rival, RivalNote, RivalSystem, Sighting};
 pub use store::Store;

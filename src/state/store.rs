@@ -17,7 +17,7 @@ use sha1::{Digest, Sha1};
 use super::format::{Attachment, StateFile, VERSION};
 use super::lock::{self, AgentLock, FileLock, LivingAgent, PodLock};
 use super::records::Records;
-use super::{PaceNote, RivalNote, StateError, ThrottleNote, directory};
+use super::{LookNote, PaceNote, RivalNote, StateError, ThrottleNote, directory};
 use crate::crash;
 use crate::deadline::Deadline;
 
@@ -25,6 +25,8 @@ pub(super) const STATE_FILE: &str = "state.json";
 const STATE_LOCK: &str = "state.lock";
 const AGENT_LOCK: &str = "agent.lock";
 const POD_LOCKS: &str = "pods";
+const LOOK_NOTE: &str = "looked.json";
+const LOOK_LOCK: &str = "looked.lock";
 const PACE_NOTE: &str = "pace.json";
 const RIVAL_NOTE: &str = "rival.json";
 const THROTTLE_NOTE: &str = "throttle.json";
@@ -191,6 +193,10 @@ impl Store {
         let path = self.path(AGENT_LOCK);
         let said = lock::is_held(&path).then(|| directory::read_regular(&path).ok().flatten().unwrap_or_default())?;
         Some(LivingAgent::said(&said))
+    }
+
+    pub fn look_note(&self) -> LookNote {
+        LookNote::new(self.path(LOOK_NOTE), self.path(LOOK_LOCK))
     }
 
     pub fn pace_note(&self) -> PaceNote {

@@ -56,11 +56,11 @@ impl Plan {
         usize::from(self.nodes) * usize::from(self.pods_per_node)
     }
 
-    /// In the machine's time: the whole windows that have to pass, and one ADD in the last of them. It looks, allocates,
+    /// In the machine's time: the whole windows that have to pass, and one ADD in the last of them. It looks twice, allocates,
     /// binds, and sees that.
     pub fn floor(&self) -> Duration {
         let windows = (self.pods() - 1) / self.rate;
-        WINDOW / self.faster * u32::try_from(windows).unwrap() + CALL * 4 + BINDING
+        WINDOW / self.faster * u32::try_from(windows).unwrap() + CALL * 5 + BINDING
     }
 }
 

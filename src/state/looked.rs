@@ -1,0 +1,176 @@
+//! Which addresses of an ENI carried an EIP at the last look, shared by the podeip processes of this node: pods that start
+//! at once look once or twice together, since the account may look only 600 times a minute with all its nodes.
+//!
+//! The note is a hint that only ever says "free", and only to who asked before the look began. Losing it costs a look.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use nix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+
+use super::lock::FileLock;
+use crate::deadline::Deadline;
+use crate::durable;
+use crate::names::EniId;
+
+/// A look takes some hundred milliseconds. Whoever hangs in one, or is throttled, keeps nobody waiting.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Nobody who waits longer than this for a look would take another's.
+const OLD: SignedDuration = SignedDuration::from_secs(10);
+
+/// `looked.json` of the state directory, and the lock of whoever looks.
+#[derive(Clone, Debug)]
+pub struct LookNote {
+    path: PathBuf,
+    lock: PathBuf,
+}
+
+/// Dropping it lets the next one look.
+#[must_use]
+pub struct LookTurn(#[expect(dead_code, reason = "held")] FileLock);
+
+/// When something happened, by both clocks: one of them can be set, the other begins anew when the node boots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Moment {
+    wall: Timestamp,
+    uptime_ms: i64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Look {
+    began: Moment,
+    /// `None` is the ENI's primary address.
+    occupied: Vec<Option<Ipv4Addr>>,
+}
+
+type Looks = BTreeMap<EniId, Look>;
+
+impl Moment {
+    pub fn now() -> Self {
+        let uptime_ms = clock_gettime(ClockId::CLOCK_BOOTTIME)
+            .map_or(0, |time| time.tv_sec().saturating_mul(1000).saturating_add(time.tv_nsec() / 1_000_000));
+        Self { wall: Timestamp::now(), uptime_ms }
+    }
+
+    /// Whether it came after `earlier` on this boot, and before the clock was set.
+    fn follows(self, earlier: Self) -> bool {
+        self.uptime_ms > earlier.uptime_ms && self.wall > earlier.wall && self.is_near(earlier)
+    }
+
+    fn is_near(self, other: Self) -> bool {
+        let apart = self.wall.duration_since(other.wall).abs();
+        apart < OLD && u128::from(self.uptime_ms.abs_diff(other.uptime_ms)) < OLD.unsigned_abs().as_millis()
+    }
+}
+
+impl LookNote {
+    pub(super) fn new(path: PathBuf, lock: PathBuf) -> Self {
+        Self { path, lock }
+    }
+
+    /// Waits, for a while, for whoever looks now. `None`: look all the same.
+    pub fn turn(&self, deadline: Deadline) -> Option<LookTurn> {
+        FileLock::wait(&self.lock, deadline.within(PATIENCE)).ok().map(LookTurn)
+    }
+
+    /// Whether a look that began after `asked` saw no EIP on this address.
+    pub fn saw_free(&self, eni: &EniId, address: Ipv4Addr, primary: bool, asked: Moment) -> bool {
+        let looks = self.read();
+        let Some(look) = looks.get(eni).filter(|look| look.began.follows(asked)) else { return false };
+        !look.occupied.iter().any(|it| it.map_or(primary, |it| it == address))
+    }
+
+    /// Tells the others what a look that began then has seen.
+    pub fn saw(&self, eni: &EniId, began: Moment, occupied: Vec<Option<Ipv4Addr>>) {
+        let mut looks = self.read();
+        looks.retain(|_, look| look.began.is_near(began));
+        looks.insert(eni.clone(), Look { began, occupied });
+        let written = serde_json::to_vec(&looks)
+            .map_err(Into::into)
+            .and_then(|content| durable::replace_unsynced(&self.path, &content, 0o600));
+        if let Err(error) = written {
+            log::warn!("cannot note in {} which addresses are free: {error}", self.path.display());
+        }
+    }
+
+    /// The note, empty when it is missing or not understood.
+    fn read(&self) -> Looks {
+        fs::read(&self.path).ok().and_then(|content| serde_json::from_slice(&content).ok()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
+
+    fn at(wall_ms: i64, uptime_ms: i64) -> Moment {
+        Moment { wall: Timestamp::from_millisecond(1_800_000_000_000 + wall_ms).unwrap(), uptime_ms }
+    }
+
+    fn note() -> (tempfile::TempDir, LookNote) {
+        let directory = tempfile::tempdir().unwrap();
+        let note = LookNote::new(directory.path().join("looked.json"), directory.path().join("looked.lock"));
+        (directory, note)
+    }
+
+    #[test]
+    fn a_look_serves_who_asked_before_it_and_nobody_else() {
+        let (_directory, note) = note();
+        let eni = EniId::new("eni-1");
+        note.saw(&eni, at(500, 1500), vec![Some(Ipv4Addr::new(10, 0, 0, 6))]);
+        assert!(note.saw_free(&eni, ADDRESS, false, at(400, 1400)));
+        assert!(!note.saw_free(&EniId::new("eni-2"), ADDRESS, false, at(400, 1400)));
+        for (asked, why) in [
+            (at(500, 1500), "the same moment"),
+            (at(600, 1600), "later"),
+            (at(400, 1600), "later, and the clock was set back"),
+            (at(600, 100), "after a boot"),
+            (at(-11_000, 1400), "long ago"),
+            (at(400, -9000), "long ago, and the clock was set back"),
+        ] {
+            assert!(!note.saw_free(&eni, ADDRESS, false, asked), "{why}");
+        }
+    }
+
+    #[test]
+    fn an_occupied_address_is_never_free() {
+        let (_directory, note) = note();
+        let eni = EniId::new("eni-1");
+        note.saw(&eni, at(500, 1500), vec![None, Some(ADDRESS)]);
+        assert!(!note.saw_free(&eni, ADDRESS, false, at(400, 1400)));
+        let other = Ipv4Addr::new(10, 0, 0, 7);
+        assert!(note.saw_free(&eni, other, false, at(400, 1400)));
+        assert!(!note.saw_free(&eni, other, true, at(400, 1400)), "the primary one is taken");
+    }
+
+    #[test]
+    fn whoever_looks_too_long_is_not_waited_for() {
+        let (_directory, note) = note();
+        let first = note.turn(Deadline::after(Duration::from_secs(1)));
+        assert!(first.is_some());
+        assert!(note.turn(Deadline::after(Duration::from_millis(20))).is_none());
+        drop(first);
+        assert!(note.turn(Deadline::after(Duration::from_millis(20))).is_some());
+    }
+
+    #[test]
+    fn a_broken_note_says_nothing_and_is_replaced() {
+        let (_directory, note) = note();
+        let eni = EniId::new("eni-1");
+        for content in ["", "[]", r#"{"eni-1": 1}"#] {
+            fs::write(&note.path, content).unwrap();
+            assert!(!note.saw_free(&eni, ADDRESS, false, at(0, 0)), "{content}");
+            note.saw(&eni, at(1, 1), Vec::new());
+            assert!(note.saw_free(&eni, ADDRESS, false, at(0, 0)));
+        }
+    }
+}
