@@ -16,6 +16,7 @@ MEMORY_OF_GO = 0.5
 OF_LEAST = 1.10
 OF_ONE = 1.3
 OF_FEW = 2.0
+OF_FLOOR = 1.2
 
 
 def main():
@@ -99,7 +100,24 @@ def state_size(part):
     return table("A node with many attachments", columns, rows)
 
 
-TABLES = {"pass-through": pass_through, "serial": serial, "at-once": at_once, "state-size": state_size}
+def scale(part):
+    rows = []
+    for it in part["rows"]:
+        calls = it["calls"]
+        row = [str(it["pods"]), f"{it['killed_share']:.0%}", f"{it['floor_s']:.0f}", f"{it['half_bound_s']:.0f}",
+               f"{it['wall_s']:.0f}", held(it["ratio"], OF_FLOOR), str(it["adds"]), str(it["killed"]),
+               ", ".join(f"{count} × code {code}" for code, count in it["failed"].items()) or "0"]
+        for action in ("AllocateEipAddress", "AssociateEipAddress", "DescribeEipAddresses"):
+            row.append(f"{calls[action]['made']} ({calls[action]['throttled']})")
+        rows.append(row + [str(it["bought_twice"]), str(it["left"])])
+    columns = ["pods", "of the ADDs killed", "at least, s", "half of them bound, s", "all bound, s",
+               f"ratio (≤ {OF_FLOOR})", "ADDs", "killed", "failed", "Allocate (throttled)", "Associate (throttled)",
+               "Describe (throttled)", "bought twice", "left over"]
+    return table("Pods that start at once in a cluster, ten on a node, under the limits of a real account", columns, rows)
+
+
+TABLES = {"pass-through": pass_through, "serial": serial, "at-once": at_once, "state-size": state_size,
+          "scale": scale}
 
 
 def plot(parts, directory):
@@ -135,6 +153,9 @@ def plot(parts, directory):
     draw("state-size", "A node with many attachments", "attachments", "CPU, ratio to 10",
          [("ADD with EIP", sizes, [it["add"]["ratio"] for it in rows]),
           ("ADD without", sizes, [it["plain"]["ratio"] for it in rows])], OF_FEW, logarithmic=True)
+    rows = [it for it in parts["scale"]["rows"] if not it["killed_share"]]
+    draw("scale", "Pods that start at once in a cluster", "pods", "time until all are bound, ratio to the least",
+         [("none killed", [it["pods"] for it in rows], [it["ratio"] for it in rows])], OF_FLOOR, logarithmic=True)
 
 
 if __name__ == "__main__":

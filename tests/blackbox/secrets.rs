@@ -418,10 +418,10 @@ fn every_file_is_its_owners_alone_whatever_the_umask() {
     let adding = start(command, &scene.stdin(&pod, Some(pod.result())));
     assert!(gate.wait_reached(GATE_TIMEOUT), "{}", scene.log());
     let during = assert_private(&scene.state_dir());
-    for name in ["state.json", "state.lock", "credentials.json", "throttle.json"] {
+    for name in ["state.json", "state.lock", "credentials.json", "throttle.json", "looked.json", "looked.lock"] {
         assert!(during.contains(name), "{name} is missing in {during:?}");
     }
-    assert_eq!(during.len(), 5, "and the lock of the pod: {during:?}");
+    assert_eq!(during.len(), 7, "and the lock of the pod: {during:?}");
     gate.release(Outcome::Continue);
     Answer::from(adding.wait_with_output().unwrap()).assert_added(&pod);
     assert!(assert_private(&scene.state_dir()).contains("measures.jsonl"));

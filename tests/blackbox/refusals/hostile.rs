@@ -138,8 +138,16 @@ fn a_state_directory_of_another_user_is_not_used() {
 
 #[test]
 fn links_in_the_state_directory_lead_nowhere() {
-    let names = ["state.json", "state.lock", "credentials.json", "throttle.json", "measures.jsonl", "rival.json"];
-    for name in names {
+    for name in [
+        "state.json",
+        "state.lock",
+        "credentials.json",
+        "throttle.json",
+        "measures.jsonl",
+        "rival.json",
+        "looked.json",
+        "looked.lock",
+    ] {
         let scene = Scene::new();
         scene.use_ram_role();
         let pod = scene.asking_pod();
