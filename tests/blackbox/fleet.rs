@@ -24,6 +24,9 @@ const BINDING: Duration = Duration::from_secs(2);
 /// The account's: EIPs bought, and bound, in any 60 s.
 const WINDOW: Duration = Duration::from_secs(60);
 
+/// One machine plays all nodes and their API server: it cannot start the processes of a hundred at the same instant.
+const STARTS_PER_SECOND: f64 = 50.0;
+
 /// What a killed process lived for: most of what an ADD does that is not throttled.
 const LIFE: Range<f64> = 0.0..5.0;
 
@@ -204,6 +207,7 @@ fn pods(scene: &Scene, plan: &Plan) -> Vec<Sandbox> {
 fn kubelet(scene: &Scene, plan: &Plan, nth: usize, pod: &Sandbox, started: Instant, counters: &Counters) -> Told {
     let mut dice = fastrand::Rng::with_seed(plan.seed + nth as u64);
     let mut failed = Vec::new();
+    thread::sleep(Duration::from_secs_f64(nth as f64 / STARTS_PER_SECOND));
     for turn in 0_u8.. {
         let [a, b, c, last] = pod.ip.octets();
         let sandbox = pod.restarted().alive().at([a, b, c, last + turn % 2]);
