@@ -59,12 +59,17 @@ impl Plan {
         usize::from(self.nodes) * usize::from(self.pods_per_node)
     }
 
-    /// In the machine's time: the whole windows that have to pass, and one ADD in the last of them. It looks twice, allocates,
-    /// binds, and sees that.
+    /// In the machine's time: until the last pod has started, or the whole windows that have to pass, and one ADD. It looks
+    /// twice, allocates, binds, and sees that.
     pub fn floor(&self) -> Duration {
         let windows = (self.pods() - 1) / self.rate;
-        WINDOW / self.faster * u32::try_from(windows).unwrap() + CALL * 5 + BINDING
+        let limits = WINDOW / self.faster * u32::try_from(windows).unwrap();
+        limits.max(start(self.pods() - 1)) + CALL * 5 + BINDING
     }
+}
+
+fn start(nth: usize) -> Duration {
+    Duration::from_secs_f64(nth as f64 / STARTS_PER_SECOND)
 }
 
 /// What came of it.
@@ -207,7 +212,7 @@ fn pods(scene: &Scene, plan: &Plan) -> Vec<Sandbox> {
 fn kubelet(scene: &Scene, plan: &Plan, nth: usize, pod: &Sandbox, started: Instant, counters: &Counters) -> Told {
     let mut dice = fastrand::Rng::with_seed(plan.seed + nth as u64);
     let mut failed = Vec::new();
-    thread::sleep(Duration::from_secs_f64(nth as f64 / STARTS_PER_SECOND));
+    thread::sleep(start(nth));
     for turn in 0_u8.. {
         let [a, b, c, last] = pod.ip.octets();
         let sandbox = pod.restarted().alive().at([a, b, c, last + turn % 2]);
