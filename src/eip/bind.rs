@@ -204,14 +204,14 @@ pub fn occupant_seen_together(
     binding: &Binding,
     deadline: Deadline,
 ) -> Result<Option<Eip>, Failure> {
-    let asked = Moment::now();
     let _turn = note.turn(deadline);
-    if note.saw_free(&binding.eni, binding.private_ip, binding.primary, asked) {
+    let began = Moment::now();
+    if note.take_free(&binding.eni, binding.private_ip, binding.primary, began) {
         return Ok(None);
     }
-    let began = Moment::now();
     let eips = on_eni(cloud, &binding.eni, deadline)?;
-    note.saw(&binding.eni, began, eips.iter().map(|eip| eip.private_ip).collect());
+    let occupied = eips.iter().map(|eip| eip.private_ip).chain([Some(binding.private_ip)]).collect();
+    note.saw(&binding.eni, began, occupied);
     Ok(eips.into_iter().find(|eip| sits_on(eip, binding)))
 }
 

@@ -1,7 +1,8 @@
 //! Which addresses of an ENI carried an EIP at the last look, shared by the podeip processes of this node: pods that start
 //! at once look once or twice together, since the account may look only 600 times a minute with all its nodes.
 //!
-//! The note is a hint that only ever says "free", and only to who asked before the look began. Losing it costs a look.
+//! The note is a hint that only ever says "free": of the time shortly before, to one process for each address. That somebody
+//! binds an EIP there meanwhile is possible after a look of one's own too, and the cloud then refuses the second.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,8 +22,8 @@ use crate::names::EniId;
 /// A look takes some hundred milliseconds. Whoever hangs in one, or is throttled, keeps nobody waiting.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Nobody who waits longer than this for a look would take another's.
-const OLD: SignedDuration = SignedDuration::from_secs(10);
+/// A look that began longer ago than this serves nobody any more.
+const FRESH: SignedDuration = SignedDuration::from_secs(2);
 
 /// `looked.json` of the state directory, and the lock of whoever looks.
 #[derive(Clone, Debug)]
@@ -59,14 +60,10 @@ impl Moment {
         Self { wall: Timestamp::now(), uptime_ms }
     }
 
-    /// Whether it came after `earlier` on this boot, and before the clock was set.
-    fn follows(self, earlier: Self) -> bool {
-        self.uptime_ms > earlier.uptime_ms && self.wall > earlier.wall && self.is_near(earlier)
-    }
-
+    /// Never after a boot, nor across a change of the clock.
     fn is_near(self, other: Self) -> bool {
         let apart = self.wall.duration_since(other.wall).abs();
-        apart < OLD && u128::from(self.uptime_ms.abs_diff(other.uptime_ms)) < OLD.unsigned_abs().as_millis()
+        apart < FRESH && u128::from(self.uptime_ms.abs_diff(other.uptime_ms)) < FRESH.unsigned_abs().as_millis()
     }
 }
 
@@ -80,11 +77,15 @@ impl LookNote {
         FileLock::wait(&self.lock, deadline.within(PATIENCE)).ok().map(LookTurn)
     }
 
-    /// Whether a look that began after `asked` saw no EIP on this address.
-    pub fn saw_free(&self, eni: &EniId, address: Ipv4Addr, primary: bool, asked: Moment) -> bool {
-        let looks = self.read();
-        let Some(look) = looks.get(eni).filter(|look| look.began.follows(asked)) else { return false };
-        !look.occupied.iter().any(|it| it.map_or(primary, |it| it == address))
+    /// Whether a look of a moment ago saw no EIP on this address. Says so once: whoever asks is about to bind one there.
+    pub fn take_free(&self, eni: &EniId, address: Ipv4Addr, primary: bool, now: Moment) -> bool {
+        let mut looks = self.read();
+        let Some(look) = looks.get_mut(eni).filter(|look| look.began.is_near(now)) else { return false };
+        if look.occupied.iter().any(|it| it.map_or(primary, |it| it == address)) {
+            return false;
+        }
+        look.occupied.push(Some(address));
+        self.write(&looks)
     }
 
     /// Tells the others what a look that began then has seen.
@@ -92,12 +93,18 @@ impl LookNote {
         let mut looks = self.read();
         looks.retain(|_, look| look.began.is_near(began));
         looks.insert(eni.clone(), Look { began, occupied });
-        let written = serde_json::to_vec(&looks)
+        self.write(&looks);
+    }
+
+    /// False when that failed.
+    fn write(&self, looks: &Looks) -> bool {
+        let written = serde_json::to_vec(looks)
             .map_err(Into::into)
             .and_then(|content| durable::replace_unsynced(&self.path, &content, 0o600));
-        if let Err(error) = written {
+        if let Err(error) = &written {
             log::warn!("cannot note in {} which addresses are free: {error}", self.path.display());
         }
+        written.is_ok()
     }
 
     /// The note, empty when it is missing or not understood.
@@ -123,22 +130,21 @@ mod tests {
     }
 
     #[test]
-    fn a_look_serves_who_asked_before_it_and_nobody_else() {
+    fn a_look_serves_each_address_once_and_for_a_moment() {
         let (_directory, note) = note();
         let eni = EniId::new("eni-1");
         note.saw(&eni, at(500, 1500), vec![Some(Ipv4Addr::new(10, 0, 0, 6))]);
-        assert!(note.saw_free(&eni, ADDRESS, false, at(400, 1400)));
-        assert!(!note.saw_free(&EniId::new("eni-2"), ADDRESS, false, at(400, 1400)));
-        for (asked, why) in [
-            (at(500, 1500), "the same moment"),
-            (at(600, 1600), "later"),
-            (at(400, 1600), "later, and the clock was set back"),
-            (at(600, 100), "after a boot"),
-            (at(-11_000, 1400), "long ago"),
-            (at(400, -9000), "long ago, and the clock was set back"),
+        for (now, why) in [
+            (at(2500, 3500), "too late"),
+            (at(600, 3600), "too late, and the clock was set back"),
+            (at(-9000, 1600), "the clock was set back"),
+            (at(600, 100_000), "another boot"),
         ] {
-            assert!(!note.saw_free(&eni, ADDRESS, false, asked), "{why}");
+            assert!(!note.take_free(&eni, ADDRESS, false, now), "{why}");
         }
+        assert!(!note.take_free(&EniId::new("eni-2"), ADDRESS, false, at(600, 1600)));
+        assert!(note.take_free(&eni, ADDRESS, false, at(600, 1600)));
+        assert!(!note.take_free(&eni, ADDRESS, false, at(600, 1600)), "somebody is about to bind there");
     }
 
     #[test]
@@ -146,10 +152,10 @@ mod tests {
         let (_directory, note) = note();
         let eni = EniId::new("eni-1");
         note.saw(&eni, at(500, 1500), vec![None, Some(ADDRESS)]);
-        assert!(!note.saw_free(&eni, ADDRESS, false, at(400, 1400)));
+        assert!(!note.take_free(&eni, ADDRESS, false, at(600, 1600)));
         let other = Ipv4Addr::new(10, 0, 0, 7);
-        assert!(note.saw_free(&eni, other, false, at(400, 1400)));
-        assert!(!note.saw_free(&eni, other, true, at(400, 1400)), "the primary one is taken");
+        assert!(!note.take_free(&eni, other, true, at(600, 1600)), "the primary one is taken");
+        assert!(note.take_free(&eni, other, false, at(600, 1600)));
     }
 
     #[test]
@@ -168,9 +174,9 @@ mod tests {
         let eni = EniId::new("eni-1");
         for content in ["", "[]", r#"{"eni-1": 1}"#] {
             fs::write(&note.path, content).unwrap();
-            assert!(!note.saw_free(&eni, ADDRESS, false, at(0, 0)), "{content}");
+            assert!(!note.take_free(&eni, ADDRESS, false, at(0, 0)), "{content}");
             note.saw(&eni, at(1, 1), Vec::new());
-            assert!(note.saw_free(&eni, ADDRESS, false, at(0, 0)));
+            assert!(note.take_free(&eni, ADDRESS, false, at(0, 0)));
         }
     }
 }
