@@ -59,12 +59,12 @@ impl Plan {
         usize::from(self.nodes) * usize::from(self.pods_per_node)
     }
 
-    /// In the machine's time: until the last pod has started, or the whole windows that have to pass, and one ADD. It looks
-    /// twice, allocates, binds, and sees that.
+    /// In the machine's time: until the last pod has started, or the whole windows that have to pass, and one ADD. It looks,
+    /// allocates, binds, and sees that.
     pub fn floor(&self) -> Duration {
         let windows = (self.pods() - 1) / self.rate;
         let limits = WINDOW / self.faster * u32::try_from(windows).unwrap();
-        limits.max(start(self.pods() - 1)) + CALL * 5 + BINDING
+        limits.max(start(self.pods() - 1)) + CALL * 4 + BINDING
     }
 }
 
