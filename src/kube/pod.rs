@@ -186,6 +186,8 @@ impl Kube {
     /// Sets (`Some`) and takes away (`None`) annotations in one merge patch that names no other
     /// key, and only on this very instance of the pod.
     ///
+    /// Through the status, which takes annotations too: whoever may patch the pod itself may change its images.
+    ///
     /// # Errors
     /// [`KubeError::is_superseded`] when the name belongs to another instance by now,
     /// [`KubeError::is_not_found`] when the pod is gone.
@@ -195,7 +197,7 @@ impl Kube {
         changes: &BTreeMap<&str, Option<&str>>,
         deadline: Deadline,
     ) -> Result<(), KubeError> {
-        let operation = Operation::on(Verb::Patch, Resource::Pods, &pod.namespace, &pod.name);
+        let operation = Operation::on(Verb::Patch, Resource::PodStatus, &pod.namespace, &pod.name);
         let body = json!({"metadata": {"uid": pod.uid, "annotations": wire::changes(changes)}});
         self.command(&Request::write(operation, Format::MergePatch, body), deadline)
     }

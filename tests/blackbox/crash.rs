@@ -23,7 +23,7 @@ const ADD_CALLS: [&str; 7] = [
     "DescribeNetworkInterfaces",
     "create podeips",
     "patch podeips/status",
-    "patch pods",
+    "patch pods/status",
 ];
 const DEL_CALLS: [&str; 5] =
     ["DescribeEipAddresses", "UnassociateEipAddress", "ReleaseEipAddress", "get pods", "delete podeips"];
@@ -203,7 +203,7 @@ fn with_the_nodes_ram_role() {
 
 #[test]
 fn with_a_named_eip_in_add() {
-    let calls = ["AssociateEipAddress", "create podeips", "patch podeips/status", "patch pods"];
+    let calls = ["AssociateEipAddress", "create podeips", "patch podeips/status", "patch pods/status"];
     killed_in_add(Case::Named, add_again).assert_covers(3 * 8, &calls);
     killed_in_add(Case::Named, pod_deleted_and_collected).assert_covers(3 * 8, &calls);
 }
@@ -299,7 +299,7 @@ fn kill_at(stage: &Stage, verb: &str, call: &str, moment: Moment) -> Gate {
 /// The sandbox of which ADD was killed just before publishing, given up for a new one without a DEL.
 fn given_up() -> Stage {
     let mut stage = Stage::new(Case::Plain);
-    kill_at(&stage, "ADD", "patch pods", Moment::BeforeEffect).release(Outcome::Cut);
+    kill_at(&stage, "ADD", "patch pods/status", Moment::BeforeEffect).release(Outcome::Cut);
     stage.pod = stage.pod.restarted().at(OTHER_ADDRESS);
     stage
 }
@@ -317,7 +317,7 @@ fn add_twice() {
         stage.finish(&third);
     };
     let swept = Sweep::kill("ADD", &given_up, &recover).run();
-    swept.assert_covers(3 * 10, &["UnassociateEipAddress", "AssociateEipAddress", "patch pods"]);
+    swept.assert_covers(3 * 10, &["UnassociateEipAddress", "AssociateEipAddress", "patch pods/status"]);
 }
 
 /// The pod of which DEL never came left its EIP on the address: the next pod's ADD takes it off, and

@@ -246,11 +246,6 @@ fn simple(scene: &Scene) -> Sandbox {
     scene.pod("web-0", IP, &[WITH_EIP])
 }
 
-fn gated(scene: &Scene) -> Sandbox {
-    let spec = PodSpec { readiness_gates: vec![GATE.into()], ..PodSpec::new("default", "web-0") };
-    scene.pod_with(spec, IP, &[WITH_EIP])
-}
-
 /// The second pod of a stateful set's name, whose first one had the EIP.
 fn inheriting(scene: &Scene) -> Sandbox {
     let of_set = || PodSpec { owners: vec![Owner::new("StatefulSet", "web")], ..PodSpec::new("default", "web-0") };
@@ -268,10 +263,9 @@ fn robbing(scene: &Scene) -> Sandbox {
     scene.pod("web-0", IP, &[("k8s.aliyun.com/pod-eip-instanceid", defaults::USER_EIP)])
 }
 
-const DEEDS_OF_ADD: [Deed; 8] = [
+const DEEDS_OF_ADD: [Deed; 7] = [
     Deed { verb: "get", resource: "pods", arrange: simple },
-    Deed { verb: "patch", resource: "pods", arrange: simple },
-    Deed { verb: "patch", resource: "pods/status", arrange: gated },
+    Deed { verb: "patch", resource: "pods/status", arrange: simple },
     Deed { verb: "get", resource: "podeips", arrange: simple },
     Deed { verb: "create", resource: "podeips", arrange: simple },
     Deed { verb: "patch", resource: "podeips/status", arrange: simple },

@@ -54,7 +54,7 @@ fn an_add_leaves_its_stages_and_calls_and_a_del_its_calls() {
         ("get podeips", "404"),
         ("create podeips", "201"),
         ("patch podeips/status", "200"),
-        ("patch pods", "200"),
+        ("patch pods/status", "200"),
     ] {
         assert_eq!(answered(action, code), 1, "{action}: {added}");
     }

@@ -135,7 +135,7 @@ fn an_orphan_does_not_bind_on_an_address_that_has_an_heir() {
 fn the_heir_of_an_address_waits_for_the_earlier_pods_verb() {
     let scene = Scene::new();
     let pod = scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP]);
-    let gate = scene.world.faults.gate_on(ServiceMatch::Kube, "patch pods", 1, Moment::BeforeEffect);
+    let gate = scene.world.faults.gate_on(ServiceMatch::Kube, "patch pods/status", 1, Moment::BeforeEffect);
     let add = scene.spawn("ADD", &pod);
     assert!(gate.wait_reached(PATIENCE));
     let plain = scene.pod("plain-0", [10, 219, 0, 5], &[]);
@@ -176,7 +176,7 @@ fn a_del_that_waited_leaves_what_was_handed_over() {
 fn a_del_waits_for_the_add_of_its_sandbox() {
     let scene = Scene::new();
     let pod = scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP]);
-    let gate = scene.world.faults.gate_on(ServiceMatch::Kube, "patch pods", 1, Moment::BeforeEffect);
+    let gate = scene.world.faults.gate_on(ServiceMatch::Kube, "patch pods/status", 1, Moment::BeforeEffect);
     let add = scene.spawn("ADD", &pod);
     assert!(gate.wait_reached(PATIENCE));
     let del = scene.spawn("DEL", &pod);

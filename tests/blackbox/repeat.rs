@@ -234,14 +234,14 @@ fn the_podeips_status_cannot_be_written() {
 
 #[test]
 fn the_pods_annotations_cannot_be_written() {
-    publishing_fails("patch pods");
+    publishing_fails("patch pods/status");
 }
 
 /// The EIP is off the address when a failed ADD returns, not only after the DEL that follows.
 #[test]
 fn a_failed_add_has_unbound_and_holds_its_eip() {
     let stage = Stage::new(Case::Plain);
-    stage.scene.world.faults.add(Rule::on("patch pods", Effect::error(403, "Forbidden", "simulated")).once());
+    stage.scene.world.faults.add(Rule::on("patch pods/status", Effect::error(403, "Forbidden", "simulated")).once());
     stage.scene.add(&stage.pod).assert_error(107, &["pods"]);
     assert_eq!(stage.scene.ours()[0].status, Status::Available, "{}", stage.scene.log());
     let record = &stage.scene.records()[0];
@@ -278,7 +278,7 @@ fn wait_for_lock(child: &Child) {
 
 #[test]
 fn add_is_killed_while_the_next_sandbox_waits_for_it() {
-    for call in ["AllocateEipAddress", "AssociateEipAddress", "patch pods"] {
+    for call in ["AllocateEipAddress", "AssociateEipAddress", "patch pods/status"] {
         let stage = Stage::new(Case::Plain);
         let gate = stage.scene.world.faults.gate_on(ServiceMatch::Any, call, 1, Moment::AfterEffect);
         let mut first = stage.scene.spawn("ADD", &stage.pod);

@@ -45,10 +45,9 @@ const fn rival(resource: Resource, name: &'static str) -> Deed {
 /// The one in install/rbac.yaml.
 const SERVICE_ACCOUNT: &str = "podeip";
 
-static DEEDS: [Deed; 24] = [
+static DEEDS: [Deed; 23] = [
     everywhere(Verb::Get, Resource::Pods),
     everywhere(Verb::List, Resource::Pods),
-    everywhere(Verb::Patch, Resource::Pods),
     everywhere(Verb::Patch, Resource::PodStatus),
     everywhere(Verb::Get, Resource::Nodes),
     everywhere(Verb::Create, Resource::Events),

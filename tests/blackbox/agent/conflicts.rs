@@ -76,7 +76,7 @@ fn a_pod_that_is_edited_while_its_annotations_are_written_keeps_both() {
     let scene = Scene::new();
     let pod = running(&scene, "web-0", IP, &[]);
     annotate(&scene, &pod, &[("k8s.aliyun.com/allocated-eipAddress", None)]);
-    let answer = round_with(&scene, "patch pods", || annotate(&scene, &pod, &[("note", Some("mine"))]));
+    let answer = round_with(&scene, "patch pods/status", || annotate(&scene, &pod, &[("note", Some("mine"))]));
     assert_eq!(answer.code, Some(0), "{answer:?}");
     assert_eq!(scene.pod_object(&pod)["metadata"]["annotations"]["note"], "mine");
     scene.assert_served(&pod);

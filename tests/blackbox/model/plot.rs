@@ -15,7 +15,7 @@ const CALLS_OF_ADD: [&str; 6] = [
     "DescribeEipAddresses",
     "create podeips",
     "patch podeips/status",
-    "patch pods",
+    "patch pods/status",
 ];
 const CALLS_OF_AN_END: [&str; 5] =
     ["UnassociateEipAddress", "ReleaseEipAddress", "DescribeEipAddresses", "get podeips", "delete podeips"];

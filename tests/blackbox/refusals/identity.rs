@@ -104,7 +104,7 @@ fn a_static_pod_is_known_by_its_manifests_hash() {
     assert_eq!(scene.records()[0]["pod"]["uid"], hash);
     let pod_eip = scene.pod_eip(&sandbox).unwrap();
     assert_eq!(pod_eip["metadata"]["annotations"]["podeip/pod-uid"], hash);
-    let patches = scene.world.calls.named("patch pods");
+    let patches = scene.world.calls.named("patch pods/status");
     assert!(!patches.is_empty());
     for patch in patches {
         assert_eq!(patch.body.unwrap()["metadata"]["uid"], mirror.uid, "fenced with the API object's UID");
