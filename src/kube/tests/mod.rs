@@ -286,7 +286,7 @@ fn annotations_go_in_one_fenced_merge_patch() {
     let changes = BTreeMap::from([("k/address", Some("198.51.100.7")), ("k/old", None)]);
     world.kube.patch_pod_annotations(&pod, &changes, ample()).unwrap();
     let sent = &world.server.seen()[1];
-    assert_eq!(sent.line, "PATCH /api/v1/namespaces/shop/pods/web-0");
+    assert_eq!(sent.line, "PATCH /api/v1/namespaces/shop/pods/web-0/status");
     assert_eq!(sent.content_type.as_deref(), Some("application/merge-patch+json"));
     let body = json!({"metadata": {"uid": "uid-web-0", "annotations": {"k/address": "198.51.100.7", "k/old": null}}});
     assert_eq!(sent.body, body);
