@@ -118,7 +118,9 @@ fn the_state_lock_is_free_during_every_remote_call() {
     scene.use_ram_role();
     let pod = scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP]);
     let asked = lock_at_every_call(&scene, "ADD", &pod);
-    for call in ["AllocateEipAddress", "AssociateEipAddress", "create podeips", "patch podeips/status", "patch pods"] {
+    for call in
+        ["AllocateEipAddress", "AssociateEipAddress", "create podeips", "patch podeips/status", "patch pods/status"]
+    {
         assert!(asked.iter().any(|name| name == call), "{call} was not stopped at: {asked:?}");
     }
     scene.assert_served(&pod);

@@ -125,7 +125,7 @@ fn add_without_an_api_server() {
 /// Each step of telling the cluster, and not merely the call that failed, names what it is about.
 #[test]
 fn an_eip_that_cannot_be_published_is_named_with_its_pod() {
-    for call in ["create podeips", "patch podeips/status", "patch pods"] {
+    for call in ["create podeips", "patch podeips/status", "patch pods/status"] {
         let scene = Scene::new();
         let refusal = Effect::error(403, "Forbidden", "not you");
         let fault = scene.world.faults.add(Rule::on(call, refusal));

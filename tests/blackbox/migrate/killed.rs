@@ -82,7 +82,7 @@ impl Prepared for Site {
 #[test]
 fn taking_over() {
     let swept = Sweep::kill("migrate", &|| Site::new(false), &Site::recover).at_once(AT_ONCE).run();
-    swept.assert_covers(3 * 12, &["TagResources", "patch podeips", "patch podeips/status", "patch pods"]);
+    swept.assert_covers(3 * 12, &["TagResources", "patch podeips", "patch podeips/status", "patch pods/status"]);
 }
 
 #[test]

@@ -194,7 +194,8 @@ fn a_round_in_the_middle_of_an_add() {
             assert!(quiet.scene.events(pod, "EIPDrifted").is_empty());
         }
     };
-    let calls = ["AllocateEipAddress", "AssociateEipAddress", "create podeips", "patch podeips/status", "patch pods"];
+    let calls =
+        ["AllocateEipAddress", "AssociateEipAddress", "create podeips", "patch podeips/status", "patch pods/status"];
     let sweep = Sweep::overtake("ADD", &Quiet::new, &Quiet::round, &settle);
     sweep.at_once(AT_ONCE).run().assert_covers(9, &calls);
 }
