@@ -232,7 +232,6 @@ fn a_silent_server_is_worth_a_retry() {
 
 // What podeip must be permitted.
 
-const GATE: &str = "k8s.aliyun.com/eip";
 const NEVER: (&str, &str) = ("k8s.aliyun.com/pod-eip-release-strategy", "Never");
 
 /// One thing that podeip does in the cluster: what has to be there, and the verb that does it.
