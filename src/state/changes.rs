@@ -48,7 +48,7 @@ impl Store {
     }
 
     /// Records `record` in the place of the attachment of its container and interface, or as a new one. The others
-    /// are neither read nor written anew.
+    /// are not parsed, and their bytes stay as they are.
     ///
     /// # Errors
     /// As [`Store::update`].
