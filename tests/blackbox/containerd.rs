@@ -10,18 +10,15 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
+use crate::chain::Primary;
 use crate::node::{Node, child_of, run, script};
-use crate::recorder::{PLUGIN_TYPE, Plugin, Recorder};
+use crate::recorder::{Plugin, Recorder};
 
 mod facts;
 
 /// What [`crate::node::on_node`] must find for a containerd.
 pub const NEEDS: [&str; 6] =
     ["containerd", "runc", "jq", "/bin/busybox", "/usr/lib/cni/ptp", "/usr/lib/python3/dist-packages/grpc"];
-/// Pods get their addresses from here, in order, starting with `.2`.
-pub const POD_SUBNET: &str = "10.219.0.0/24";
-/// The node, as a pod reaches it: servers on the node that pods shall reach must listen on all addresses.
-pub const GATEWAY: &str = "10.219.0.1";
 
 /// It takes 0.15 s alone; a loaded two-core machine is what this is for.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -32,6 +29,7 @@ const FIRST_PROCESS_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How the node's network is chained.
 pub struct Setup {
+    pub primary: Primary,
     pub plugin: Plugin,
     /// Keys of our plugin's object in the conflist, besides `type` and `capabilities`.
     pub stanza: Value,
@@ -45,18 +43,16 @@ pub struct Setup {
 impl Setup {
     pub fn new(plugin: Plugin) -> Setup {
         let stanza = json!({});
-        Setup { plugin, stanza, capability: true, cni_version: "1.0.0", first_process: ":".to_owned() }
+        let first_process = ":".to_owned();
+        Setup { primary: Primary::Ptp, plugin, stanza, capability: true, cni_version: "1.0.0", first_process }
     }
 
     fn conflist(&self, dir: &Path) -> Value {
         let mut ours = self.stanza.clone();
-        ours["type"] = json!(PLUGIN_TYPE);
         if self.capability {
             ours["capabilities"] = json!({ "io.kubernetes.cri.pod-annotations": true });
         }
-        let ipam = json!({ "type": "host-local", "dataDir": dir.join("ipam"), "ranges": [[{ "subnet": POD_SUBNET }]],
-                           "routes": [{ "dst": "0.0.0.0/0" }] });
-        json!({ "cniVersion": self.cni_version, "name": "pods", "plugins": [{ "type": "ptp", "ipam": ipam }, ours] })
+        self.primary.conflist(self.cni_version, &dir.join("ipam"), ours)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod agent;
 mod arranged;
+mod chain;
 mod coexistence;
 mod commands;
 mod containerd;

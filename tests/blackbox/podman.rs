@@ -6,8 +6,9 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
+use crate::chain::Primary;
 use crate::node::{Node, on_node, run, script};
-use crate::recorder::{PLUGIN_TYPE, Plugin, Recorder};
+use crate::recorder::{Plugin, Recorder};
 
 /// What [`on_node`] must find for podman. `conmon` is not on the path in Debian's package, but podman finds it.
 pub const NEEDS: [&str; 5] = ["podman", "runc", "jq", "/bin/busybox", "/usr/lib/cni/ptp"];
@@ -21,15 +22,11 @@ pub struct Podman<'node> {
 
 impl<'node> Podman<'node> {
     /// `stanza` holds the keys of our plugin's object in the conflist, besides `type`.
-    pub fn prepare(node: &'node Node, plugin: &Plugin, mut stanza: Value) -> Podman<'node> {
+    pub fn prepare(node: &'node Node, primary: Primary, plugin: &Plugin, stanza: Value) -> Podman<'node> {
         let dir = node.dir("podman-test");
         run(Command::new(script("containerd-dir")).arg(&dir)).unwrap();
         let recorder = Recorder::install(&dir.join("bin"), dir.join("records"), plugin);
-        stanza["type"] = json!(PLUGIN_TYPE);
-        let ipam =
-            json!({ "type": "host-local", "dataDir": dir.join("ipam"), "ranges": [[{ "subnet": "10.219.0.0/24" }]] });
-        let conflist =
-            json!({ "cniVersion": "1.0.0", "name": "pods", "plugins": [{ "type": "ptp", "ipam": ipam }, stanza] });
+        let conflist = primary.conflist("1.0.0", &dir.join("ipam"), stanza);
         fs::write(dir.join("net.d/10-pods.conflist"), conflist.to_string()).unwrap();
         fs::write(dir.join("containers.conf"), containers_conf(&dir)).unwrap();
         Podman { node, dir, recorder }
@@ -75,7 +72,7 @@ cgroup_manager = "cgroupfs"
 #[test]
 fn a_container_is_probed_added_and_deleted() {
     on_node(&NEEDS, |node| {
-        let podman = Podman::prepare(node, &Plugin::StandIn, json!({}));
+        let podman = Podman::prepare(node, Primary::Ptp, &Plugin::StandIn, json!({}));
         let output = podman.run("web", "ip -4 addr show eth0");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         assert!(String::from_utf8_lossy(&output.stdout).contains("10.219.0.2/24"));
@@ -100,7 +97,7 @@ fn a_container_is_probed_added_and_deleted() {
 #[test]
 fn a_failed_add_is_told_to_the_user_and_followed_by_del() {
     on_node(&NEEDS, |node| {
-        let podman = Podman::prepare(node, &Plugin::StandIn, json!({}));
+        let podman = Podman::prepare(node, Primary::Ptp, &Plugin::StandIn, json!({}));
         podman.recorder.fail("ADD", 100, "pod-with-eip: \"maybe\" is neither true nor false");
         let output = podman.run("web", "true");
         assert_eq!(output.status.code(), Some(126));

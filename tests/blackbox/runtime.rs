@@ -1,4 +1,4 @@
-//! podeip behind ptp under a real containerd, beside the simulated world: what a pod, its user and the cloud see.
+//! podeip behind ptp or bridge under a real containerd, beside the simulated world: what a pod, its user and the cloud see.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -11,6 +11,7 @@ use crate::node::{Node, on_node, run};
 use crate::recorder::{Call, Plugin};
 use crate::scene::{Answer, Sandbox, Scene, executable};
 
+mod chains;
 mod crashes;
 mod failures;
 mod pods;

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{Containerd, GATEWAY, NEEDS, PodSpec, Setup};
+use super::{Containerd, NEEDS, PodSpec, Setup};
+use crate::chain::GATEWAY;
 use crate::node::on_node;
 use crate::recorder::Plugin;
 

@@ -1,4 +1,4 @@
-//! Pods that come and go as they should, alone and many at once, under containerd and under podman.
+//! Pods that come and go as they should, alone and many at once.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
@@ -8,11 +8,10 @@ use std::time::{Duration, Instant};
 use podeip_sim::cloud::{Status, UserEip, defaults};
 
 use super::{PATIENCE, Stage, on_stage};
-use crate::containerd::{GATEWAY, NEEDS};
+use crate::chain::GATEWAY;
+use crate::containerd::NEEDS;
 use crate::node::on_node;
-use crate::podman::{self, Podman};
-use crate::recorder::Plugin;
-use crate::scene::{Scene, WITH_EIP, executable};
+use crate::scene::{Scene, WITH_EIP};
 
 const BANDWIDTH_5: (&str, &str) = ("k8s.aliyun.com/eip-bandwidth", "5");
 
@@ -202,23 +201,5 @@ fn ten_pods_at_once_get_ten_eips() {
             }
         });
         stage.scene.assert_nothing_left();
-    });
-}
-
-/// A network of podman's has no pods: the name of its container is no name of a Kubernetes pod.
-#[test]
-fn podman_probes_the_version_and_its_container_passes_through() {
-    on_node(&podman::NEEDS, |node| {
-        let scene = Scene::new();
-        let podman = Podman::prepare(node, &Plugin::Executable(executable().into()), scene.stanza());
-        let output = podman.run("web", "ip -4 addr show eth0");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        assert!(String::from_utf8_lossy(&output.stdout).contains("10.219.0.2/24"));
-
-        let mut commands = podman.recorder.commands();
-        commands.dedup();
-        assert_eq!(commands, ["VERSION", "ADD", "VERSION", "DEL"]);
-        assert!(scene.world.calls.all().is_empty(), "{:?}", scene.world.calls.all());
-        assert!(!scene.state_dir().join("state.json").exists());
     });
 }
