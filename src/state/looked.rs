@@ -5,7 +5,6 @@
 //! binds an EIP there meanwhile is possible after a look of one's own too, and the cloud then refuses the second.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,9 +13,9 @@ use jiff::{SignedDuration, Timestamp};
 use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
+use super::hint::Hint;
 use super::lock::FileLock;
 use crate::deadline::Deadline;
-use crate::durable;
 use crate::names::EniId;
 
 /// A look takes some hundred milliseconds. Whoever hangs in one, or is throttled, keeps nobody waiting.
@@ -28,7 +27,7 @@ const FRESH: SignedDuration = SignedDuration::from_secs(2);
 /// `looked.json` of the state directory, and the lock of whoever looks.
 #[derive(Clone, Debug)]
 pub struct LookNote {
-    path: PathBuf,
+    hint: Hint,
     lock: PathBuf,
 }
 
@@ -69,7 +68,7 @@ impl Moment {
 
 impl LookNote {
     pub(super) fn new(path: PathBuf, lock: PathBuf) -> Self {
-        Self { path, lock }
+        Self { hint: Hint::new(path, "which addresses are free"), lock }
     }
 
     /// Waits, for a while, for whoever looks now. `None`: look all the same.
@@ -79,44 +78,31 @@ impl LookNote {
 
     /// Whether a look of a moment ago saw no EIP on this address. Says so once: whoever asks is about to bind one there.
     pub fn take_free(&self, eni: &EniId, address: Ipv4Addr, primary: bool, now: Moment) -> bool {
-        let mut looks = self.read();
+        let mut looks: Looks = self.hint.read();
         let Some(look) = looks.get_mut(eni).filter(|look| look.began.is_near(now)) else { return false };
         if look.occupied.iter().any(|it| it.map_or(primary, |it| it == address)) {
             return false;
         }
         look.occupied.push(Some(address));
-        self.write(&looks)
+        self.hint.write(&looks)
     }
 
     /// Tells the others what a look that began then has seen.
     pub fn saw(&self, eni: &EniId, began: Moment, occupied: Vec<Option<Ipv4Addr>>) {
-        let mut looks = self.read();
+        let mut looks: Looks = self.hint.read();
         looks.retain(|_, look| look.began.is_near(began));
         looks.insert(eni.clone(), Look { began, occupied });
-        self.write(&looks);
-    }
-
-    /// False when that failed.
-    fn write(&self, looks: &Looks) -> bool {
-        let written = serde_json::to_vec(looks)
-            .map_err(Into::into)
-            .and_then(|content| durable::replace_unsynced(&self.path, &content, 0o600));
-        if let Err(error) = &written {
-            log::warn!("cannot note in {} which addresses are free: {error}", self.path.display());
-        }
-        written.is_ok()
-    }
-
-    /// The note, empty when it is missing or not understood.
-    fn read(&self) -> Looks {
-        fs::read(&self.path).ok().and_then(|content| serde_json::from_slice(&content).ok()).unwrap_or_default()
+        self.hint.write(&looks);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
+    const FILE: &str = "looked.json";
     const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
 
     fn at(wall_ms: i64, uptime_ms: i64) -> Moment {
@@ -125,7 +111,7 @@ mod tests {
 
     fn note() -> (tempfile::TempDir, LookNote) {
         let directory = tempfile::tempdir().unwrap();
-        let note = LookNote::new(directory.path().join("looked.json"), directory.path().join("looked.lock"));
+        let note = LookNote::new(directory.path().join(FILE), directory.path().join("looked.lock"));
         (directory, note)
     }
 
@@ -170,10 +156,10 @@ mod tests {
 
     #[test]
     fn a_broken_note_says_nothing_and_is_replaced() {
-        let (_directory, note) = note();
+        let (directory, note) = note();
         let eni = EniId::new("eni-1");
         for content in ["", "[]", r#"{"eni-1": 1}"#] {
-            fs::write(&note.path, content).unwrap();
+            fs::write(directory.path().join(FILE), content).unwrap();
             assert!(!note.take_free(&eni, ADDRESS, false, at(0, 0)), "{content}");
             note.saw(&eni, at(1, 1), Vec::new());
             assert!(note.take_free(&eni, ADDRESS, false, at(0, 0)));

@@ -20,6 +20,7 @@ mod error;
 pub mod format;
 #[cfg(feature = "fuzzing")]
 pub mod fuzz;
+mod hint;
 mod lock;
 mod looked;
 pub mod measures;

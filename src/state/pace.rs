@@ -1,15 +1,12 @@
 //! How long the cloud takes to bind and to unbind, shared by the podeip processes of this node so that they look when there
 //! is something to see.
-//!
-//! The note is a hint: it is read and written without a lock, and what is lost costs some looks.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bounded;
-use crate::durable;
+use super::hint::Hint;
 
 /// What the cloud takes its time for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,9 +17,7 @@ pub enum Change {
 
 /// `pace.json` of the state directory.
 #[derive(Clone, Debug)]
-pub struct PaceNote {
-    path: PathBuf,
-}
+pub struct PaceNote(Hint);
 
 /// In milliseconds.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,29 +29,19 @@ struct Spans {
 
 impl PaceNote {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path }
+        Self(Hint::new(path, "how long the cloud takes"))
     }
 
     /// How long `change` is expected to take; `None` where nothing is known.
     pub fn expected(&self, change: Change) -> Option<Duration> {
-        self.read().of(change).map(Duration::from_millis)
+        self.0.read::<Spans>().of(change).map(Duration::from_millis)
     }
 
     /// Has the next process expect that `change` takes `span`.
     pub fn expect(&self, change: Change, span: Duration) {
-        let mut spans = self.read();
+        let mut spans: Spans = self.0.read();
         *spans.of(change) = u64::try_from(span.as_millis()).ok();
-        let written = serde_json::to_vec(&spans)
-            .map_err(Into::into)
-            .and_then(|content| durable::replace_unsynced(&self.path, &content, 0o600));
-        if let Err(error) = written {
-            log::warn!("cannot note in {} how long the cloud takes: {error}", self.path.display());
-        }
-    }
-
-    /// The note, empty when it is missing or not understood.
-    fn read(&self) -> Spans {
-        bounded::read(&self.path).ok().and_then(|content| serde_json::from_slice(&content).ok()).unwrap_or_default()
+        self.0.write(&spans);
     }
 }
 
@@ -82,13 +67,14 @@ mod tests {
     #[test]
     fn what_is_noted_is_expected_and_a_broken_note_says_nothing() {
         let directory = tempfile::tempdir().unwrap();
-        let note = PaceNote::new(directory.path().join("pace.json"));
+        let path = directory.path().join("pace.json");
+        let note = PaceNote::new(path.clone());
         assert_eq!(note.expected(Change::Unbind), None);
         note.expect(Change::Unbind, ms(700));
         note.expect(Change::Bind, ms(1900));
         assert_eq!([Change::Bind, Change::Unbind].map(|it| note.expected(it)), [Some(ms(1900)), Some(ms(700))]);
         for content in ["", "[]", r#"{"unbindMs": "x"}"#] {
-            fs::write(&note.path, content).unwrap();
+            fs::write(&path, content).unwrap();
             assert_eq!(note.expected(Change::Unbind), None, "{content}");
         }
     }

@@ -1,8 +1,7 @@
 //! Which cloud calls were throttled lately, shared by the podeip processes of this node so that
 //! they do not all knock at once.
 //!
-//! The note is a hint: it is read and written without a lock, and losing it costs one more
-//! throttled call. Nothing in it can delay anybody by more than [`LONGEST`].
+//! Nothing in the note can delay anybody by more than [`LONGEST`].
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,8 +10,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::bounded;
-use crate::durable;
+use super::hint::Hint;
 
 /// The first pause after a quiet time: long enough for a burst of a few calls to thin out.
 const FIRST: Duration = Duration::from_millis(300);
@@ -25,9 +23,7 @@ const QUIET: Duration = Duration::from_secs(30);
 
 /// `throttle.json` of the state directory.
 #[derive(Clone, Debug)]
-pub struct ThrottleNote {
-    path: PathBuf,
-}
+pub struct ThrottleNote(Hint);
 
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -42,33 +38,22 @@ pub(super) struct Pause {
 
 impl ThrottleNote {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path }
+        Self(Hint::new(path, "which calls were throttled"))
     }
 
     /// How long to wait before `action` (an API's action name) is called: zero unless it was
     /// throttled just now, at most 5 s, and spread at random among those who ask.
     pub fn wait(&self, action: &str) -> Duration {
-        self.read().wait(action, Timestamp::now(), fastrand::f64())
+        self.0.read::<Pauses>().wait(action, Timestamp::now(), fastrand::f64())
     }
 
     /// Records that `action` was answered with throttling just now. Throttled again after having
     /// waited means a longer pause next time.
     pub fn throttled(&self, action: &str) {
-        let mut pauses = self.read();
-        if !pauses.lengthen(action, Timestamp::now()) {
-            return;
+        let mut pauses: Pauses = self.0.read();
+        if pauses.lengthen(action, Timestamp::now()) {
+            self.0.write(&pauses);
         }
-        let written = serde_json::to_vec(&pauses)
-            .map_err(Into::into)
-            .and_then(|content| durable::replace(&self.path, &content, 0o600));
-        if let Err(error) = written {
-            log::warn!("cannot note in {} that {action} was throttled: {error}", self.path.display());
-        }
-    }
-
-    /// The note, empty when it is missing or not understood.
-    fn read(&self) -> Pauses {
-        bounded::read(&self.path).ok().and_then(|content| serde_json::from_slice(&content).ok()).unwrap_or_default()
     }
 }
 
@@ -121,6 +106,7 @@ mod tests {
     use super::*;
 
     const ACTION: &str = "AllocateEipAddress";
+    const FILE: &str = "throttle.json";
 
     fn at(milliseconds: i64) -> Timestamp {
         Timestamp::from_millisecond(1_800_000_000_000 + milliseconds).unwrap()
@@ -128,7 +114,7 @@ mod tests {
 
     fn note() -> (tempfile::TempDir, ThrottleNote) {
         let directory = tempfile::tempdir().unwrap();
-        let note = ThrottleNote::new(directory.path().join("throttle.json"));
+        let note = ThrottleNote::new(directory.path().join(FILE));
         (directory, note)
     }
 
@@ -180,11 +166,11 @@ mod tests {
 
     #[test]
     fn an_old_future_or_broken_note_delays_nobody() {
-        let (_directory, note) = note();
+        let (directory, note) = note();
         let never = serde_json::json!({ ACTION: { "until": "2999-01-01T00:00:00Z", "lengthMs": u64::MAX } });
         let past = serde_json::json!({ ACTION: { "until": "2020-01-01T00:00:00Z", "lengthMs": 5000 } });
         for content in [&never.to_string(), &past.to_string(), "", "{", "[]", "\u{0}"] {
-            fs::write(&note.path, content).unwrap();
+            fs::write(directory.path().join(FILE), content).unwrap();
             assert_eq!(note.wait(ACTION), Duration::ZERO, "{content}");
             note.throttled(ACTION);
             assert!(note.wait(ACTION) > Duration::ZERO, "{content}: a new answer counts all the same");
