@@ -19,6 +19,9 @@ pub(super) const READ_LAG: Duration = Duration::from_secs(2);
 pub struct Timing<'a> {
     pub pace: PaceNote,
     pub tally: &'a Tally,
+    /// What is kept of the verb's time for seeing that the EIP is bound. A binding that is accepted later is undone again,
+    /// and the account may bind only so often in a minute.
+    pub kept: Duration,
 }
 
 /// Whether the cloud shows `eip` on exactly this ENI and private IP.
@@ -74,15 +77,16 @@ pub fn bind(
     fresh: bool,
     deadline: Deadline,
     observe: &mut dyn FnMut(&Eip),
-    Timing { pace, tally }: &Timing,
+    Timing { pace, tally, kept }: &Timing,
 ) -> Result<Bound, Failure> {
+    let ask_by = deadline.keeping(*kept);
     let visible_by = Deadline::after(if fresh { READ_LAG } else { Duration::ZERO });
     let mut polls = Polls::new();
     let mut in_doubt = false;
     let mut token = ClientToken::random();
     let mut refused: Option<CloudError> = None;
     loop {
-        let associate = || cloud.associate_eip(id, &binding.eni, binding.private_ip, &token, deadline);
+        let associate = || cloud.associate_eip(id, &binding.eni, binding.private_ip, &token, ask_by);
         let asked = tally.time(Stage::Associate, associate);
         in_doubt |= asked.as_ref().map_or_else(CloudError::outcome_unknown, |()| true);
         renew_if_answered(&mut token, &asked);
@@ -155,7 +159,9 @@ fn wait_bound(
         observe(&eip);
         match eip.status {
             EipStatus::InUse if sits_on(&eip, binding) => {
-                pace.expect(Change::Bind, polls.learnt());
+                if let Some(span) = polls.learnt() {
+                    pace.expect(Change::Bind, span);
+                }
                 return Ok(Step::Done(Bound::Yes(Box::new(eip))));
             }
             // What it was on before may be shown for a while.
@@ -272,8 +278,9 @@ pub fn unbind(
             None if believed => return Ok(Unbound::Gone),
             Some(EipStatus::Releasing) => return Ok(Unbound::Gone),
             Some(EipStatus::Available) if believed => {
-                if let Some(pace) = pace.filter(|_| accepted) {
-                    pace.expect(Change::Unbind, polls.learnt());
+                // Time spent in doubt says nothing of the cloud's.
+                if let (Some(pace), Some(span)) = (pace.filter(|_| accepted), polls.learnt()) {
+                    pace.expect(Change::Unbind, span);
                 }
                 return Ok(Unbound::Free);
             }

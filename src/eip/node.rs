@@ -11,10 +11,13 @@ use crate::eip::rrsa;
 use crate::kube::Kube;
 use crate::measure::Tally;
 use crate::settings::Settings;
-use crate::state::{Store, ThrottleNote};
+use crate::state::{Change, Store, ThrottleNote};
 
 /// Twice the doubt ([`READ_LAG`](super::bind::READ_LAG)), and a second for the calls.
 const LEAST_RECOVERY: Duration = Duration::from_secs(5);
+
+/// Which part of ADD's time is kept for seeing its EIP bound, at most: a cloud that was slow once must be asked again.
+const MOST_KEPT: u32 = 3;
 
 /// In the state directory: the temporary credentials that the next process can use.
 pub const CREDENTIAL_CACHE: &str = "credentials.json";
@@ -77,7 +80,9 @@ impl Node {
 
     /// What is known of how long the cloud takes.
     pub fn timing(&self) -> Timing<'_> {
-        Timing { pace: self.store.pace_note(), tally: &self.tally }
+        let pace = self.store.pace_note();
+        let kept = pace.expected(Change::Bind).unwrap_or_default().min(self.settings.add_timeout / MOST_KEPT);
+        Timing { pace, tally: &self.tally, kept }
     }
 
     pub fn cloud(&self) -> Result<&Cloud, Failure> {

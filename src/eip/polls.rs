@@ -1,7 +1,7 @@
 //! When to look at the cloud again while it carries out a change: early enough for the pod that waits, and seldom enough for
 //! the account, which may look 600 times a minute with all its nodes together.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::deadline::Deadline;
 
@@ -26,11 +26,21 @@ const SLOW_GROWTH: f64 = 1.25;
 /// What was done by the look at the expected end may have been done before. The next process finds out.
 const SOONER: f64 = 0.9;
 
+/// No change is expected to take longer, whatever one of a bad hour took: the first look comes after half of it, and a
+/// DEL has 15 s in all.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// Before the deadline there is a last look, and this is what it takes. Without it a change that was done long ago would
+/// count as late.
+const LAST_LOOK: Duration = Duration::from_millis(500);
+
 /// Pauses between looks.
 pub struct Polls {
+    since: Instant,
     expected: Option<Duration>,
-    passed: Duration,
     pause: Duration,
+    /// When the last look began, counted from the start, and whether that was the expected end.
+    looked: Option<(Duration, bool)>,
 }
 
 impl Polls {
@@ -41,49 +51,58 @@ impl Polls {
 
     /// Of one that was accepted just now and is expected to take so long.
     pub fn expecting(expected: Option<Duration>) -> Self {
-        Self { expected, passed: Duration::ZERO, pause: FIRST }
+        Self { since: Instant::now(), expected: expected.map(|it| it.min(LONGEST)), pause: FIRST, looked: None }
     }
 
     /// Sleeps until the next look. False when the deadline passed.
     pub fn pause(&mut self, deadline: Deadline) -> bool {
-        deadline.sleep(self.step())
+        let (step, at_end) = self.step(self.since.elapsed());
+        let in_time = deadline.sleep(sooner_than_late(step, deadline.left()));
+        self.looked = Some((self.since.elapsed(), at_end));
+        in_time
     }
 
-    /// How long the next change is to be expected to take, when the last look has seen that this one is done.
-    pub fn learnt(&self) -> Duration {
+    /// How long the next change is to be expected to take, when the last look has seen that this one is done; `None`
+    /// when there was no pause before it.
+    pub fn learnt(&self) -> Option<Duration> {
+        let (at, at_end) = self.looked?;
+        Some(if at_end { at.mul_f64(SOONER) } else { at })
+    }
+
+    /// How long to wait at this time, and whether that ends when the change is expected to end.
+    fn step(&mut self, passed: Duration) -> (Duration, bool) {
         match self.expected {
-            Some(expected) if self.passed == expected => expected.mul_f64(SOONER),
-            _ => self.passed,
+            Some(expected) => self.around(expected, passed),
+            None => (self.widening(GROWTH), false),
         }
-    }
-
-    fn step(&mut self) -> Duration {
-        let pause = match self.expected {
-            Some(expected) => self.around(expected),
-            None => self.widening(GROWTH),
-        };
-        self.passed += pause;
-        pause
     }
 
     /// Half-way, in case the cloud has become faster; at the end; and from there on at short intervals.
-    fn around(&mut self, expected: Duration) -> Duration {
-        let to_half = (expected / 2).saturating_sub(self.passed);
-        let to_end = expected.saturating_sub(self.passed);
+    fn around(&mut self, expected: Duration, passed: Duration) -> (Duration, bool) {
+        let to_half = (expected / 2).saturating_sub(passed);
+        let to_end = expected.saturating_sub(passed);
         if to_half >= FIRST {
-            return to_half;
+            return (to_half, false);
         }
         if !to_end.is_zero() {
             self.pause = expected.mul_f64(STEP).clamp(FINEST, FIRST);
-            return to_end;
+            return (to_end, true);
         }
-        self.widening(if self.passed < expected * 3 / 2 { SLOW_GROWTH } else { GROWTH })
+        (self.widening(if passed < expected * 3 / 2 { SLOW_GROWTH } else { GROWTH }), false)
     }
 
     fn widening(&mut self, growth: f64) -> Duration {
         let pause = self.pause;
         self.pause = pause.mul_f64(growth).min(SLOWEST);
         pause
+    }
+}
+
+/// `step`, or less if no time for a look would be left.
+fn sooner_than_late(step: Duration, left: Duration) -> Duration {
+    match left.checked_sub(LAST_LOOK) {
+        Some(until_last) if !until_last.is_zero() => step.min(until_last),
+        _ => step,
     }
 }
 
@@ -98,10 +117,13 @@ mod tests {
     /// When a change that takes `span` is seen, by which look, and what is learnt of that.
     fn seen(expected: Option<Duration>, span: Duration) -> (Duration, usize, Duration) {
         let mut polls = Polls::expecting(expected);
+        let mut passed = Duration::ZERO;
         for look in 1.. {
-            polls.step();
-            if polls.passed >= span {
-                return (polls.passed, look, polls.learnt());
+            let (step, at_end) = polls.step(passed);
+            passed += step;
+            polls.looked = Some((passed, at_end));
+            if passed >= span {
+                return (passed, look, polls.learnt().unwrap());
             }
         }
         unreachable!("looks go on for ever")
@@ -142,6 +164,20 @@ mod tests {
     fn where_nothing_is_known_looks_thin_out() {
         let (at, looks, learnt) = seen(None, ms(10_000));
         assert!(at <= ms(12_000) && looks <= 9 && learnt == at, "{at:?}, {looks} looks, {learnt:?}");
-        assert_eq!(Polls::new().step(), FIRST);
+        assert_eq!(Polls::new().step(Duration::ZERO), (FIRST, false));
+        assert_eq!(Polls::new().learnt(), None, "nothing was waited for");
+    }
+
+    #[test]
+    fn an_hour_long_change_is_forgotten_by_the_next_one() {
+        let (at, looks, learnt) = seen(Some(Duration::from_secs(3600)), ms(1000));
+        assert!(at <= LONGEST / 2 && looks == 1 && learnt == at, "{at:?}, {looks} looks, {learnt:?}");
+    }
+
+    #[test]
+    fn there_is_a_last_look_before_the_deadline() {
+        for (step, left, waited) in [(5000, 2000, 1500), (5000, 6000, 5000), (300, 400, 300), (300, 500, 300), (300, 0, 300)] {
+            assert_eq!(sooner_than_late(ms(step), ms(left)), ms(waited), "{step} of {left}");
+        }
     }
 }

@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::scene::{Answer, Sandbox, Scene, WITH_EIP};
 
 mod credentials;
+mod pace;
 pub mod rrsa;
 mod sources;
 mod throttle;
