@@ -1,15 +1,12 @@
 //! Running a command and measuring it from outside.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Usage, UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
-
-/// The first argument of the process that starts another one and says how much memory that took.
-const PEAK: &str = "peak";
 
 /// One run of a process.
 #[derive(Clone, Copy, Debug)]
@@ -46,26 +43,16 @@ impl Repeatable {
     ///
     /// The kernel counts into a process's peak what its memory was before exec(2), so a small process starts it.
     pub fn peak_kib(&self) -> u64 {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.arg(PEAK).arg(&self.stdin).arg(self.command.get_program()).args(self.command.get_args());
+        let report = tempfile::NamedTempFile::new().unwrap();
+        let mut command = Command::new("/usr/bin/time");
+        command.args(["--format", "%M", "--output"]).arg(report.path());
+        command.arg(self.command.get_program()).args(self.command.get_args());
         command.env_clear().envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{:?}: {output:?}", self.command);
-        String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+        command.stdin(File::open(&self.stdin).unwrap()).stdout(Stdio::null());
+        let status = command.status().expect("Debian's package time is installed");
+        assert!(status.success(), "{:?}: {status}", self.command);
+        fs::read_to_string(report.path()).unwrap().trim().parse().unwrap()
     }
-}
-
-/// What this process is to do if it was started by [`Repeatable::peak_kib`].
-pub fn as_helper(arguments: &[String]) -> Option<ExitCode> {
-    let [first, stdin, program, arguments @ ..] = arguments else { return None };
-    if first != PEAK {
-        return None;
-    }
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(File::open(stdin).unwrap()).stdout(Stdio::null());
-    let status = command.status().unwrap();
-    println!("{}", usage().max_rss());
-    Some(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn usage() -> Usage {
