@@ -1,6 +1,7 @@
-"""Makes Markdown tables of what benches/speed.rs measured, and with --keep DIRECTORY also plots and a copy of the figures.
+"""Makes Markdown tables of what benches/speed.rs measured, and plots.
 
-The tables go to standard output. A row that misses its target says so.
+The tables go to standard output. A row that misses its target says so. With --keep DOCUMENT they also take the place of the
+last run's in that document, between two comments; plots and figures go to the directory of the document's name.
 """
 
 import argparse
@@ -18,6 +19,10 @@ OF_ONE = 1.3
 OF_FEW = 2.0
 OF_FLOOR = 1.2
 
+# What is between them in a document is of the last run that was kept.
+BEGIN = "<!-- scripts/bench --keep: begin -->"
+END = "<!-- scripts/bench --keep: end -->"
+
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
@@ -26,17 +31,29 @@ def main():
     arguments = parser.parse_args()
     figures = json.loads(arguments.figures.read_text())
     parts = figures["parts"]
-    tables = [machine()]
-    tables += [TABLES[name](parts[name]) for name in TABLES if name in parts]
-    text = "\n\n".join(tables) + "\n"
-    sys.stdout.write(text)
+    names = [name for name in TABLES if name in parts]
+    sys.stdout.write("\n\n".join([machine()] + [TABLES[name](parts[name]) for name in names]) + "\n")
     if arguments.keep:
-        arguments.keep.mkdir(exist_ok=True)
-        figures["machine"] = machine()
-        del figures["executable"]
-        (arguments.keep / "speed.json").write_text(json.dumps(figures, indent=2) + "\n")
-        (arguments.keep / "tables.md").write_text("# One run of scripts/bench\n\n" + text)
-        plot(parts, arguments.keep)
+        keep(arguments.keep, figures, names)
+
+
+def keep(document, figures, names):
+    directory = document.with_suffix("")
+    directory.mkdir(exist_ok=True)
+    figures["machine"] = machine()
+    del figures["executable"]
+    (directory / "speed.json").write_text(json.dumps(figures, indent=2) + "\n")
+    plots = plot(figures["parts"], directory)
+    sections = [machine() + "."]
+    for name in names:
+        sections.append(TABLES[name](figures["parts"][name]))
+        if name in plots:
+            sections.append(f"![{plots[name]}]({directory.name}/{name}.svg)")
+    text = document.read_text()
+    if BEGIN not in text or END not in text:
+        sys.exit(f"{document} has no place for the tables: between {BEGIN} and {END}")
+    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
+    document.write_text(before + BEGIN + "\n\n" + "\n\n".join(sections) + "\n\n" + END + after)
 
 
 def machine():
@@ -127,11 +144,13 @@ def plot(parts, directory):
     matplotlib.rcParams["svg.hashsalt"] = "podeip"
     import matplotlib.pyplot as plt
 
+    drawn = {}
+
     def draw(name, title, xlabel, ylabel, lines, target, logarithmic=False):
         figure, axes = plt.subplots(figsize=(6, 3.5))
         for label, xs, ys in lines:
             axes.plot(xs, ys, marker="o", label=label)
-        axes.axhline(target, linestyle="--", linewidth=1, color="gray", label="target")
+        axes.plot(*target, linestyle="--", linewidth=1, color="gray", label="target")
         if logarithmic:
             axes.set_xscale("log")
         axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
@@ -140,22 +159,35 @@ def plot(parts, directory):
         figure.tight_layout()
         figure.savefig(directory / f"{name}.svg", metadata={"Date": None})
         plt.close(figure)
+        drawn[name] = title
+
+    def level(xs, target):
+        return [xs[0], xs[-1]], [target, target]
 
     rows = parts["serial"]["rows"]
     bindings = [it["binding_ms"] for it in rows]
     draw("serial", "ADD and DEL beside the least possible", "ms until the cloud has bound or unbound", "ratio",
-         [(verb.upper(), bindings, [it[verb]["ratio"] for it in rows]) for verb in ("add", "del")], OF_LEAST)
+         [(verb.upper(), bindings, [it[verb]["ratio"] for it in rows]) for verb in ("add", "del")],
+         level(bindings, OF_LEAST))
     rows = parts["at-once"]["rows"]
+    pods = [1] + [it["pods"] for it in rows]
     draw("at-once", "Pods that start at once on one node", "pods", "ratio to one",
-         [("ADD", [1] + [it["pods"] for it in rows], [1] + [it["ratio"] for it in rows])], OF_ONE)
+         [("ADD", pods, [1] + [it["ratio"] for it in rows])], level(pods, OF_ONE))
     rows = parts["state-size"]["rows"]
     sizes = [it["attachments"] for it in rows]
     draw("state-size", "A node with many attachments", "attachments", "CPU, ratio to 10",
          [("ADD with EIP", sizes, [it["add"]["ratio"] for it in rows]),
-          ("ADD without", sizes, [it["plain"]["ratio"] for it in rows])], OF_FEW, logarithmic=True)
-    rows = [it for it in parts["scale"]["rows"] if not it["killed_share"]]
-    draw("scale", "Pods that start at once in a cluster", "pods", "time until all are bound, ratio to the least",
-         [("none killed", [it["pods"] for it in rows], [it["ratio"] for it in rows])], OF_FLOOR, logarithmic=True)
+          ("ADD without", sizes, [it["plain"]["ratio"] for it in rows])], level(sizes, OF_FEW), logarithmic=True)
+    rows = parts["scale"]["rows"]
+    lines = []
+    for share in sorted({it["killed_share"] for it in rows}):
+        of = [it for it in rows if it["killed_share"] == share]
+        label = f"{share:.0%} of the ADDs killed" if share else "none killed"
+        lines.append((label, [it["pods"] for it in of], [it["wall_s"] for it in of]))
+    unkilled = [it for it in rows if not it["killed_share"]]
+    target = ([it["pods"] for it in unkilled], [it["floor_s"] * OF_FLOOR for it in unkilled])
+    draw("scale", "Pods that start at once in a cluster", "pods", "s until all are bound", lines, target, logarithmic=True)
+    return drawn
 
 
 if __name__ == "__main__":

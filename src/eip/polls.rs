@@ -32,7 +32,7 @@ const LONGEST: Duration = Duration::from_secs(10);
 
 /// Before the deadline there is a last look, and this is what it takes. Without it a change that was done long ago would
 /// count as late.
-const LAST_LOOK: Duration = Duration::from_millis(500);
+pub const LAST_LOOK: Duration = Duration::from_millis(500);
 
 /// Pauses between looks.
 pub struct Polls {
@@ -176,7 +176,9 @@ mod tests {
 
     #[test]
     fn there_is_a_last_look_before_the_deadline() {
-        for (step, left, waited) in [(5000, 2000, 1500), (5000, 6000, 5000), (300, 400, 300), (300, 500, 300), (300, 0, 300)] {
+        for (step, left, waited) in
+            [(5000, 2000, 1500), (5000, 6000, 5000), (300, 400, 300), (300, 500, 300), (300, 0, 300)]
+        {
             assert_eq!(sooner_than_late(ms(step), ms(left)), ms(waited), "{step} of {left}");
         }
     }

@@ -160,9 +160,12 @@ fn an_add_that_loses_the_cloud_halfway_keeps_its_eip_for_the_retry() {
     for call in ["AssociateEipAddress", "DescribeEipAddresses"] {
         let scene = impatient(false);
         let pod = scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP]);
+        let hang = |call| Rule::on(call, Effect::Hang { when: When::AfterEffect });
         // The first DescribeEipAddresses asks who is on the address; the EIP does not exist yet.
-        let hang = Rule::on(call, Effect::Hang { when: When::AfterEffect });
-        scene.world.faults.add(if call == "AssociateEipAddress" { hang } else { hang.skip(1) });
+        scene.world.faults.add(hang("DescribeEipAddresses").skip(1));
+        if call == "AssociateEipAddress" {
+            scene.world.faults.add(hang(call));
+        }
         add(&scene, &pod).assert_error(11, &[call]);
         assert_eq!(scene.ours().len(), 1);
         del(&scene, &pod);
@@ -175,6 +178,15 @@ fn an_add_that_loses_the_cloud_halfway_keeps_its_eip_for_the_retry() {
         scene.del(&next);
         scene.assert_nothing_left();
     }
+}
+
+#[test]
+fn an_association_without_an_answer_is_seen_in_the_time_that_is_kept_for_it() {
+    let scene = impatient(false);
+    scene.world.faults.add(Rule::on("AssociateEipAddress", Effect::Hang { when: When::AfterEffect }));
+    let pod = scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP]);
+    add(&scene, &pod).assert_added(&pod);
+    scene.assert_served(&pod);
 }
 
 /// How the next pod on the address is started.
