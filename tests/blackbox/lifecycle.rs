@@ -3,7 +3,7 @@
 use podeip_sim::cloud::defaults;
 use serde_json::json;
 
-use crate::scene::{Scene, WITH_EIP};
+use crate::scene::{Sandbox, Scene, WITH_EIP};
 
 #[test]
 fn a_pod_gets_its_eip_and_loses_it() {
@@ -31,4 +31,27 @@ fn a_pod_gets_its_eip_and_loses_it() {
     scene.del(&pod.without_netns());
     scene.assert_nothing_left();
     assert_eq!(scene.ever_ours().len(), 1);
+}
+
+#[test]
+fn tags_that_look_like_the_record_of_another_pod_are_tags() {
+    let scene = Scene::new();
+    let victim = scene.pod("victim", [10, 219, 0, 5], &[WITH_EIP]);
+    let tags = json!({ "containerId": victim.container_id, "ifname": "eth0" }).to_string();
+    let posing = scene.pod("posing", [10, 219, 0, 6], &[WITH_EIP, ("k8s.aliyun.com/eip-tags", &tags)]);
+    for pod in [&posing, &victim] {
+        scene.add(pod).assert_added(pod);
+        scene.assert_served(pod);
+    }
+    let record = |pod: &Sandbox| scene.records().into_iter().find(|it| it["containerId"] == pod.container_id).unwrap();
+    let own_tags = record(&posing)["allocation"]["tags"].clone();
+    assert_eq!((&own_tags["ifname"], record(&victim)["phase"].as_str()), (&json!("eth0"), Some("Bound")));
+    scene.delete_pod(&victim);
+    scene.del(&victim);
+    assert_eq!(record(&posing)["allocation"]["tags"], own_tags);
+    assert_eq!(scene.records().len(), 1);
+    scene.assert_served(&posing);
+    scene.delete_pod(&posing);
+    scene.del(&posing);
+    scene.assert_nothing_left();
 }

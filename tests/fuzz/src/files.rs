@@ -5,6 +5,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use libfuzzer_sys::Corpus;
+use podeip::names::ContainerId;
 use podeip::settings::Settings;
 use podeip::state::format::{Attachment, StateFile};
 use podeip::{cloud, kube, state};
@@ -130,6 +131,9 @@ pub fn state(data: &[u8]) -> Corpus {
                     assert!(found(data), "{id} is there and is not found");
                 }
                 check_changes(&file, record, &written);
+                for (container_id, ifname) in keys_within(record.allocation.as_ref()) {
+                    check_changes(&file, &Attachment { container_id, ifname, ..record.clone() }, &written);
+                }
             }
         }
         Err(reason) => check_readable(&reason),
@@ -137,15 +141,31 @@ pub fn state(data: &[u8]) -> Corpus {
     Corpus::Keep
 }
 
+/// The keys that some object within `value` would have if it were a record, as the tags of a pod may look.
+fn keys_within(value: Option<&Value>) -> Vec<(ContainerId, String)> {
+    let text = |object: &Value, key| object.get(key).and_then(Value::as_str).map(str::to_owned);
+    let children: Vec<&Value> = match value {
+        Some(Value::Object(object)) => object.values().collect(),
+        Some(Value::Array(array)) => array.iter().collect(),
+        _ => Vec::new(),
+    };
+    let own = value.and_then(|it| text(it, "containerId").map(ContainerId::new).zip(text(it, "ifname")));
+    own.into_iter().chain(children.into_iter().flat_map(|child| keys_within(Some(child)))).collect()
+}
+
 /// A record that is put in or taken out by itself is the only one that changes.
 fn check_changes(file: &StateFile, record: &Attachment, written: &[u8]) {
     let same = |other: &&Attachment| other.is(&record.container_id, &record.ifname);
-    if file.attachments.iter().filter(same).count() != 1 {
+    if file.attachments.iter().filter(same).count() > 1 {
         return;
     }
     let Some([with, without]) = state::fuzz::changed(written, record) else { return };
-    assert_eq!(with, written);
-    let mut fewer = file.clone();
+    let (mut more, mut fewer) = (file.clone(), file.clone());
+    match more.attachments.iter_mut().find(|other| same(&&**other)) {
+        Some(place) => *place = record.clone(),
+        None => more.attachments.push(record.clone()),
+    }
+    assert_eq!(with, serde_json::to_vec(&more).unwrap());
     fewer.attachments.retain(|other| !same(&other));
     assert_eq!(without, serde_json::to_vec(&fewer).unwrap());
 }
