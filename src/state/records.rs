@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use memchr::memmem;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Deserializer;
 
 use super::format::{Attachment, VERSION};
@@ -79,7 +80,8 @@ impl<'a> Records<'a> {
         let (before, comma, after): (_, &[u8], _) = match self.place(container_id, ifname)? {
             Some(place) => (place.start, b"", place.end),
             None if self.is_empty() => (self.start, b"", self.end()),
-            None => (self.end(), b",", self.end()),
+            None if self.ends_with_a_record() => (self.end(), b",", self.end()),
+            None => return None,
         };
         Some([&self.content[..before], comma, record, &self.content[after..]])
     }
@@ -91,7 +93,8 @@ impl<'a> Records<'a> {
         let (start, end) = match (self.content[end], self.content[start - 1]) {
             (b',', _) => (start, end + 1),
             (_, b',') => (start - 1, end),
-            _ => (start, end),
+            (b']', b'[') => (start, end),
+            _ => return None,
         };
         Some([&self.content[..start], &self.content[end..]])
     }
@@ -112,6 +115,12 @@ impl<'a> Records<'a> {
         let certain = memmem::find(self.content, b"\\u").is_none()
             && memmem::find_iter(self.content, id.as_bytes()).count() == others;
         certain.then_some(None)
+    }
+
+    /// Somebody else may have left a space there, or another array.
+    fn ends_with_a_record(self) -> bool {
+        let start = self.record_before(self.start, self.end());
+        first::<IgnoredAny>(&self.content[start..]).is_some_and(|(_, length)| start + length == self.end())
     }
 
     /// Behind the last record.

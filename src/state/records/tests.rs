@@ -116,6 +116,37 @@ fn arrays_within_a_record_are_left_to_the_parser() {
 }
 
 #[test]
+fn no_space_between_records_breaks_a_change() {
+    let file = file();
+    let [first, second] = [0, 1].map(|nth| serde_json::to_string(&file.attachments[nth]).unwrap());
+    let put = serde_json::to_string(&file.attachments[2]).unwrap();
+    for attachments in [
+        format!("[{first}, {second}]}}"),
+        format!("[{first} ,{second}]}}"),
+        format!("[{first},{second} ]}}"),
+        format!("[ {first},{second}]}}"),
+        format!("[{first} ]}}"),
+        "[ ]}".to_owned(),
+        format!("[{first}],\"x\":[]}}"),
+        format!("[{first}],\"x\":[{{\"y\":1}}]}}"),
+    ] {
+        let content = format!("{{\"version\":1,\"attachments\":{attachments}");
+        let before: StateFile = serde_json::from_str(&content).unwrap();
+        let records = Records::of(content.as_bytes()).unwrap();
+        for Attachment { container_id, ifname, .. } in &file.attachments {
+            let Some(parts) = records.without(container_id, ifname) else { continue };
+            let after: StateFile = serde_json::from_slice(&parts.concat()).expect(&content);
+            let rest = before.attachments.iter().filter(|other| !other.is(container_id, ifname));
+            assert_eq!(after.attachments, rest.cloned().collect::<Vec<_>>(), "{content}");
+        }
+        let Attachment { container_id, ifname, .. } = &file.attachments[2];
+        let Some(parts) = records.with(put.as_bytes(), container_id, ifname) else { continue };
+        let after: StateFile = serde_json::from_slice(&parts.concat()).expect(&content);
+        assert_eq!(after.attachments.last(), Some(&file.attachments[2]), "{content}");
+    }
+}
+
+#[test]
 fn what_looks_otherwise_is_left_to_the_parser() {
     let content = String::from_utf8(bytes(&file())).unwrap();
     for other in [
