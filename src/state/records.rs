@@ -43,8 +43,7 @@ impl<'a> Records<'a> {
 
     /// Those in which some value is `text`.
     pub fn naming(self, text: &str) -> Option<Vec<Attachment>> {
-        // Another writer could have escaped any letter; serde_json escapes only what it must.
-        if memmem::find(self.content, b"\\u").is_some() {
+        if escapes_letters(self.content) {
             return None;
         }
         let needle = serde_json::to_string(text).ok()?;
@@ -112,8 +111,8 @@ impl<'a> Records<'a> {
             others += 1;
         }
         // Somebody else may have written the keys in another order, or the id in other letters.
-        let certain = memmem::find(self.content, b"\\u").is_none()
-            && memmem::find_iter(self.content, id.as_bytes()).count() == others;
+        let certain =
+            !escapes_letters(self.content) && memmem::find_iter(self.content, id.as_bytes()).count() == others;
         certain.then_some(None)
     }
 
@@ -127,6 +126,16 @@ impl<'a> Records<'a> {
     fn end(self) -> usize {
         self.content.len() - END.len()
     }
+}
+
+/// Whether some letter may stand there as `\u` and its number, as other writers could write any. serde_json does so with
+/// control characters alone, and no id, address or name has one. A text's own backslash is doubled.
+pub(super) fn escapes_letters(content: &[u8]) -> bool {
+    memmem::find_iter(content, br"\u").any(|at| {
+        let before = content[..at].iter().rev().take_while(|byte| **byte == b'\\').count();
+        let control = [b"000", b"001"].iter().any(|digits| content[at + 2..].starts_with(*digits));
+        before % 2 == 0 && !control
+    })
 }
 
 /// The value that `content` begins with, and its length.

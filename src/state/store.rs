@@ -16,7 +16,7 @@ use sha1::{Digest, Sha1};
 
 use super::format::{Attachment, StateFile, VERSION};
 use super::lock::{self, AgentLock, FileLock, LivingAgent, PodLock};
-use super::records::Records;
+use super::records::{Records, escapes_letters};
 use super::{LookNote, PaceNote, RivalNote, StateError, ThrottleNote, directory};
 use crate::crash;
 use crate::deadline::Deadline;
@@ -319,9 +319,8 @@ pub(super) enum Unusable {
 
 /// False only when no string in `content` is `text`.
 fn names(content: &[u8], text: &str) -> bool {
-    let found = |needle: &str| memchr::memmem::find(content, needle.as_bytes()).is_some();
-    // Another writer could have escaped any letter; serde_json escapes only what it must.
-    found("\\u") || serde_json::to_string(text).map_or(true, |needle| found(&needle))
+    let found = |needle: String| memchr::memmem::find(content, needle.as_bytes()).is_some();
+    escapes_letters(content) || serde_json::to_string(text).map_or(true, found)
 }
 
 /// A file name for any namespace and name; neither can contain the slash that separates them.

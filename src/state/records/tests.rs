@@ -147,6 +147,20 @@ fn no_space_between_records_breaks_a_change() {
 }
 
 #[test]
+fn only_an_escape_that_podeip_does_not_write_leaves_a_search_to_the_parser() {
+    let mut file = file();
+    file.attachments[0].last_error = Some("C:\\users \\\\u0031 \u{1}\u{1f}\u{7f} \"".to_owned());
+    let content = bytes(&file);
+    let escaped = String::from_utf8_lossy(&content).matches("\\u").count();
+    assert_eq!(escaped, 4, "{}", String::from_utf8_lossy(&content));
+    assert_eq!(Records::of(&content).unwrap().naming("203.0.113.7").unwrap(), file.attachments[..1]);
+    for letter in ["\\u0031", "\\\\\\u0031", "\\u00e9", "\\u002f", "\\u1000"] {
+        let other = String::from_utf8_lossy(&content).replace("C:", letter);
+        assert!(Records::of(other.as_bytes()).unwrap().naming("203.0.113.7").is_none(), "{letter}");
+    }
+}
+
+#[test]
 fn what_looks_otherwise_is_left_to_the_parser() {
     let content = String::from_utf8(bytes(&file())).unwrap();
     for other in [
