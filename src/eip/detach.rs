@@ -216,11 +216,11 @@ pub fn unbind_recorded(node: &Node, journal: &mut Journal, deadline: Deadline) -
     let record = journal.record();
     let (Some(eip), Some(binding)) = (record.eip.clone(), record.binding.clone()) else { return Ok(()) };
     let cloud = node.cloud()?;
-    let (phase, in_doubt) = (record.phase, bind::in_doubt_until(record.phase));
+    let in_doubt = bind::in_doubt_until(record.phase);
     let written = journal.save(|record| record.phase = Phase::Unbinding);
     // A record that leaves the binding open already is true afterwards too: on a full disk a failed
     // ADD is undone all the same.
-    if !matches!(phase, Phase::Binding | Phase::Unbinding) {
+    if !journal.leaves_binding_open() {
         written?;
     }
     match bind::unbind(cloud, &eip.id, &binding, in_doubt, Some(&node.store.pace_note()), deadline)? {

@@ -23,23 +23,30 @@ pub const STATE_LOCK_WAIT: Duration = Duration::from_secs(15);
 pub struct Journal<'a> {
     store: &'a Store,
     record: Attachment,
-    on_disk: bool,
+    /// As the disk has it: what was noted since is not there yet.
+    phase_on_disk: Option<Phase>,
 }
 
 impl<'a> Journal<'a> {
     /// Takes up a record that was read from the store.
     pub fn resume(store: &'a Store, record: Attachment) -> Self {
-        Self { store, record, on_disk: true }
+        let phase_on_disk = Some(record.phase);
+        Self { store, record, phase_on_disk }
     }
 
     /// Prepares a record that reaches the disk with the first [`save`](Self::save).
     pub fn prepare(store: &'a Store, record: Attachment) -> Self {
-        Self { store, record, on_disk: false }
+        Self { store, record, phase_on_disk: None }
     }
 
     /// Whether anything of this attachment may have to be undone.
     pub fn on_disk(&self) -> bool {
-        self.on_disk
+        self.phase_on_disk.is_some()
+    }
+
+    /// Whether whoever finds the record, should this process end now, looks whether the EIP is bound.
+    pub fn leaves_binding_open(&self) -> bool {
+        matches!(self.phase_on_disk, Some(Phase::Binding | Phase::Unbinding))
     }
 
     pub fn record(&self) -> &Attachment {
@@ -54,8 +61,8 @@ impl<'a> Journal<'a> {
         crash::point(format_args!("record: to become {:?}", next.phase));
         self.store.put(Deadline::after(STATE_LOCK_WAIT), &next)?;
         crash::point(format_args!("record: has become {:?}", next.phase));
+        self.phase_on_disk = Some(next.phase);
         self.record = next;
-        self.on_disk = true;
         Ok(())
     }
 
@@ -76,6 +83,7 @@ impl<'a> Journal<'a> {
         crash::point(format_args!("record: {:?} to be handed over", next.phase));
         self.store.put_in_place_of(Deadline::after(STATE_LOCK_WAIT), (&old_container, &ifname), &next)?;
         crash::point(format_args!("record: {:?} handed over", next.phase));
+        self.phase_on_disk = Some(next.phase);
         self.record = next;
         Ok(())
     }

@@ -3,10 +3,13 @@
 
 use std::fs;
 use std::thread;
+use std::time::Duration;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::geteuid;
+use podeip_sim::faults::ServiceMatch;
+use podeip_sim::gates::{Moment, Outcome};
 
 use crate::scene::{Answer, Scene};
 use crate::stage::{ADDRESS, Case, OTHER_ADDRESS, Stage};
@@ -19,6 +22,9 @@ struct Room {
 }
 
 const ENOUGH: Room = Room { pages: 256, files: 256 };
+const FULL: Room = Room { pages: 0, files: 0 };
+/// Far more than one call of an ADD needs.
+const PATIENCE: Duration = Duration::from_secs(15);
 /// More than one verb ever has at once.
 const MOST: u32 = 7;
 
@@ -110,6 +116,24 @@ fn add_buys_nothing_that_it_could_not_remember() {
         }
         println!("ADD with little room: {failed} refused, {served} served");
         assert!(failed >= 3 && served >= 3, "{failed} refused, {served} served");
+    });
+}
+
+/// The EIP is bound when the disk fills up: ADD fails, and nobody keeps the EIP whom the runtime takes for failed.
+#[test]
+fn add_that_cannot_remember_its_end_is_undone() {
+    with_own_mounts(|| {
+        let stage = mounted(Stage::new(Case::Plain));
+        let scene = &stage.scene;
+        let gate = scene.world.faults.gate_on(ServiceMatch::Kube, "patch pods/status", 1, Moment::BeforeEffect);
+        let adding = scene.spawn("ADD", &stage.pod);
+        assert!(gate.wait_reached(PATIENCE), "{}", scene.log());
+        assert_eq!(scene.on(ADDRESS.into()).len(), 1);
+        leave(scene, FULL);
+        gate.release(Outcome::Continue);
+        assert_told(&Answer::from(adding.wait_with_output().unwrap()), scene);
+        assert!(scene.on(ADDRESS.into()).is_empty(), "{}", scene.log());
+        goes_on(&stage);
     });
 }
 
