@@ -158,7 +158,9 @@ impl AgentLock {
 /// Whether somebody holds the lock at `path`. A missing file is held by nobody, and neither is
 /// one that cannot be asked about.
 pub(super) fn is_held(path: &Path) -> bool {
-    let Ok(file) = OpenOptions::new().read(true).custom_flags(OFlag::O_NOFOLLOW.bits()).open(path) else {
+    // Without O_NONBLOCK a FIFO in its place would hang every DEL of the node.
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let Ok(file) = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path) else {
         return false;
     };
     // Shared, so that two processes that ask at once do not take each other for the holder.

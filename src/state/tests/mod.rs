@@ -457,6 +457,17 @@ fn an_agent_is_alive_as_long_as_its_process() {
 }
 
 #[test]
+fn a_pipe_in_the_place_of_the_agents_lock_is_no_agent_and_holds_nobody_up() {
+    let (_keep, store) = temporary();
+    fs::create_dir(store.directory()).unwrap();
+    nix::unistd::mkfifo(&store.directory().join("agent.lock"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    let asked = store.clone();
+    thread::spawn(move || tell.send((asked.agent_alive(), asked.living_agent())));
+    assert_eq!(told.recv_timeout(AMPLE / 12), Ok((false, None)));
+}
+
+#[test]
 fn asking_for_an_agent_never_looks_like_one() {
     let (_keep, store) = temporary();
     drop(store.lock_agent(soon()).unwrap());
