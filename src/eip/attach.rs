@@ -25,7 +25,7 @@ use crate::kube::{Pod, PodEip};
 use crate::measure::Stage;
 use crate::names::{BandwidthPackageId, EipId, EipKind};
 use crate::settings::Settings;
-use crate::state::format::{AttachedEip, Phase};
+use crate::state::format::{AttachedEip, Attachment, Phase};
 use crate::strategy::Strategy;
 
 mod undo;
@@ -77,8 +77,8 @@ pub fn attach(
     let _lock = locked.map_err(|error| untold(error.into()))?;
     // An orphan that waited for the lock must not take the EIP from the pod's next sandbox.
     sandbox.still_there(node, time.work).map_err(untold)?;
-    guard::finish_namesakes(node, &sandbox.pod, time.work.within(node.recovery_time())).map_err(untold)?;
-    let mut attempt = Attempt::begin(node, sandbox, requested, time.work).map_err(untold)?;
+    let earlier = guard::finish_namesakes(node, sandbox, time.work.within(node.recovery_time())).map_err(untold)?;
+    let mut attempt = Attempt::begin(node, sandbox, requested, earlier, time.work).map_err(untold)?;
     attempt.run(known_pod).map_err(|failure| {
         let told = attempt.undo(&failure, time.verb);
         (failure, told)
@@ -102,17 +102,16 @@ struct Attempt<'a> {
 
 impl<'a> Attempt<'a> {
     /// Takes up the record of this pod instance, from whichever sandbox, or prepares a new one.
-    fn begin(node: &'a Node, sandbox: &'a Sandbox, requested: Requested, deadline: Deadline) -> Result<Self, Failure> {
+    fn begin(
+        node: &'a Node,
+        sandbox: &'a Sandbox,
+        requested: Requested,
+        earlier: Option<Attachment>,
+        deadline: Deadline,
+    ) -> Result<Self, Failure> {
         let cluster = node.cluster()?;
-        let earlier = node
-            .store
-            .attachments_naming(sandbox.pod.uid.as_str())?
-            .into_iter()
-            .find(|record| record.pod.uid == sandbox.pod.uid && record.ifname == sandbox.ifname);
-        let mut journal = match earlier {
-            Some(record) => Journal::resume(&node.store, record),
-            None => Journal::prepare(&node.store, new_record(cluster, sandbox, 0)),
-        };
+        let anew = || Journal::prepare(&node.store, new_record(cluster, sandbox, 0));
+        let mut journal = earlier.map_or_else(anew, |record| Journal::resume(&node.store, record));
         if !journal.record().is(&sandbox.container_id, &sandbox.ifname) {
             journal.hand_over(&sandbox.container_id, &sandbox.netns)?;
         }

@@ -7,7 +7,8 @@ use crate::eip::detach;
 use crate::eip::failure::{Failure, Kind};
 use crate::eip::journal::Journal;
 use crate::eip::node::Node;
-use crate::names::{ContainerId, PodRef};
+use crate::eip::sandbox::Sandbox;
+use crate::names::ContainerId;
 use crate::state::format::Attachment;
 
 /// The attachments of other sandboxes that may still be bound on `private_ip`. The primary plugin
@@ -61,11 +62,15 @@ fn clear_one(node: &Node, earlier: &Attachment, deadline: Deadline) -> Result<()
 /// may have a running sandbox (a pod deleted by force) and is left to its DEL. The caller holds the
 /// pod's lock. What fails stays recorded for a later round.
 ///
+/// Returns the record that this instance has already: both are found in one search.
+///
 /// # Errors
 /// [`Kind::LocalState`] when the state cannot be read or written.
-pub fn finish_namesakes(node: &Node, pod: &PodRef, deadline: Deadline) -> Result<(), Failure> {
+pub fn finish_namesakes(node: &Node, sandbox: &Sandbox, deadline: Deadline) -> Result<Option<Attachment>, Failure> {
+    let pod = &sandbox.pod;
     let left = |record: &Attachment| record.pod.same_name(pod) && record.pod.uid != pod.uid && record.binding.is_none();
-    for earlier in node.store.attachments_naming(&pod.name)?.into_iter().filter(left) {
+    let (earlier, others): (Vec<_>, Vec<_>) = node.store.attachments_naming(&pod.name)?.into_iter().partition(left);
+    for earlier in earlier {
         let subject = earlier.pod.clone();
         match detach::end(node, Journal::resume(&node.store, earlier), deadline) {
             Ok(ending) => log::info!("pod {subject}, an earlier instance of this name: {ending}"),
@@ -73,7 +78,8 @@ pub fn finish_namesakes(node: &Node, pod: &PodRef, deadline: Deadline) -> Result
             Err(failure) => log::warn!("pod {subject}, an earlier instance of this name, is not finished: {failure}"),
         }
     }
-    Ok(())
+    // None of these changes it.
+    Ok(others.into_iter().find(|record| sandbox.is_recorded_by(record)))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::eip::node::Node;
 use crate::kube::Pod;
 use crate::names::{ContainerId, EniId, PodRef};
 use crate::net::{self, Mac};
-use crate::state::format::Binding;
+use crate::state::format::{Attachment, Binding};
 
 /// The interface that kubelet's runtimes give a pod its address on. An EIP is for this one: a second
 /// interface, as Multus adds them, would take the EIP away from the first.
@@ -30,6 +30,11 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
+    /// Whether `record` is about this interface of this pod instance, in whichever sandbox.
+    pub fn is_recorded_by(&self, record: &Attachment) -> bool {
+        record.pod.uid == self.pod.uid && record.ifname == self.ifname
+    }
+
     /// The kernel is asked, and about a sandbox that only the API server has told of, that.
     ///
     /// # Errors

@@ -242,12 +242,14 @@ pub fn del(called: &Called) -> Result<(), Failure> {
 /// The record of the sandbox that was called about. One that was rebuilt does not know its sandbox:
 /// there the pod's UID and the address tell, and an old sandbox of the pod has another address.
 fn recorded(store: &Store, called: &Called) -> Result<Option<Attachment>, StateError> {
-    let named = store.attachments_naming(called.container_id.as_str())?;
-    let found = named.into_iter().find(|record| record.is(called.container_id, called.ifname));
-    let uid = called.pod.as_ref().and_then(|pod| pod.uid.as_ref());
-    let (None, Some(uid)) = (&found, uid) else { return Ok(found) };
-    let rebuilt = upkeep::rebuilt_id(uid);
-    let candidate = store.attachments_naming(rebuilt.as_str())?.into_iter().find(|it| it.is(&rebuilt, called.ifname));
+    let rebuilt = called.pod.as_ref().and_then(|pod| pod.uid.as_ref()).map(upkeep::rebuilt_id);
+    let ids: Vec<&str> = rebuilt.iter().chain([called.container_id]).map(ContainerId::as_str).collect();
+    let named = store.attachments_naming_any(&ids)?;
+    let of = |id: &ContainerId| named.iter().find(|record| record.is(id, called.ifname)).cloned();
+    if let Some(found) = of(called.container_id) {
+        return Ok(Some(found));
+    }
+    let candidate = rebuilt.as_ref().and_then(of);
     let bound_to = candidate.as_ref().and_then(|record| record.binding.as_ref()).map(|binding| binding.private_ip);
     Ok(candidate.filter(|_| bound_to.is_some() && bound_to == (called.result_ip)()))
 }

@@ -64,13 +64,16 @@ pub(super) fn make(path: &Path, mode: u32) -> io::Result<bool> {
 
 /// The bytes of a regular file, `None` when there is none.
 pub(super) fn read_regular(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let read = || -> io::Result<Vec<u8>> {
-        let mut content = Vec::new();
-        open_regular(path, OpenOptions::new().read(true))?.read_to_end(&mut content)?;
-        Ok(content)
-    };
-    match read() {
-        Ok(content) => Ok(Some(content)),
+    let Some(mut file) = open_to_read(path)? else { return Ok(None) };
+    let mut content = Vec::new();
+    file.read_to_end(&mut content)?;
+    Ok(Some(content))
+}
+
+/// A regular file, `None` when there is none.
+pub(super) fn open_to_read(path: &Path) -> io::Result<Option<File>> {
+    match open_regular(path, OpenOptions::new().read(true)) {
+        Ok(file) => Ok(Some(file)),
         Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }

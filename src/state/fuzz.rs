@@ -25,7 +25,7 @@ pub fn state_file(content: &[u8]) -> Result<StateFile, String> {
 
 /// The records that a look-up of `text` finds without reading all.
 pub fn named(content: &[u8], text: &str) -> Option<Vec<Attachment>> {
-    Records::of(content)?.naming(text)
+    Records::of(content)?.naming(&[serde_json::Value::from(text).to_string()])
 }
 
 /// The file with this record in its place, and without it, changed without reading all.

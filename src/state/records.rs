@@ -5,13 +5,16 @@
 
 use std::ops::Range;
 
-use memchr::memmem;
+use memchr::{memchr_iter, memmem};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Deserializer;
 
+pub(super) use self::absence::surely_lacks;
 use super::format::{Attachment, VERSION};
 use crate::names::ContainerId;
+
+mod absence;
 
 /// How every record begins, and what else may: an object within one, such as the tags that a pod asks for. It is told apart
 /// by what stands before it, and an array within a record by what it lacks: it does not parse as an attachment.
@@ -21,6 +24,14 @@ const RECORD: &[u8] = br#"{"containerId":"#;
 const NEXT_RECORD: &[u8] = br#"},{"containerId":"#;
 
 const END: &[u8] = b"]}";
+
+/// The records of the last few dozen verbs.
+const TAIL: usize = 64 << 10;
+
+/// How the file begins.
+fn head() -> Vec<u8> {
+    format!("{{\"version\":{VERSION},\"attachments\":[").into_bytes()
+}
 
 /// The whole file.
 #[derive(Clone, Copy)]
@@ -32,8 +43,8 @@ pub(super) struct Records<'a> {
 
 impl<'a> Records<'a> {
     pub fn of(content: &'a [u8]) -> Option<Self> {
-        let head = format!("{{\"version\":{VERSION},\"attachments\":[");
-        let whole = content.starts_with(head.as_bytes()) && content.ends_with(END) && content.len() >= head.len() + 2;
+        let head = head();
+        let whole = content.starts_with(&head) && content.ends_with(END) && content.len() >= head.len() + END.len();
         whole.then_some(Self { content, start: head.len() })
     }
 
@@ -41,14 +52,20 @@ impl<'a> Records<'a> {
         self.start == self.end()
     }
 
-    /// Those in which some value is `text`.
-    pub fn naming(self, text: &str) -> Option<Vec<Attachment>> {
+    /// Those with one of `needles` in them: texts with their quotes.
+    pub fn naming(self, needles: &[String]) -> Option<Vec<Attachment>> {
         if escapes_letters(self.content) {
             return None;
         }
-        let needle = serde_json::to_string(text).ok()?;
+        let mut hits: Vec<_> =
+            needles.iter().map(|needle| memmem::find_iter(self.content, needle).peekable()).collect();
         let (mut from, mut found) = (self.start, Vec::new());
-        while let Some(at) = memmem::find(&self.content[from..], needle.as_bytes()).map(|at| from + at) {
+        loop {
+            let next = hits.iter_mut().filter_map(|hits| {
+                while hits.next_if(|at| *at < from).is_some() {}
+                hits.peek().copied()
+            });
+            let Some(at) = next.min() else { return Some(found) };
             let start = self.record_before(from, at);
             let (record, length) = first::<Attachment>(&self.content[start..])?;
             from = start + length;
@@ -57,7 +74,6 @@ impl<'a> Records<'a> {
             }
             found.push(record);
         }
-        Some(found)
     }
 
     /// Where the record begins that `at` is in, if it is one: the last before it, or the one that `from` is at.
@@ -98,22 +114,36 @@ impl<'a> Records<'a> {
         Some([&self.content[..start], &self.content[end..]])
     }
 
-    /// Where the record of this key is.
+    /// Where the record of this key is. Verbs mostly look for one that was written a moment ago, behind all others.
     fn place(self, container_id: &ContainerId, ifname: &str) -> Option<Option<Range<usize>>> {
         let id = serde_json::to_string(container_id.as_str()).ok()?;
-        let mut others = 0;
-        let of_array = |start: &usize| matches!(self.content[start - 1], b'[' | b',');
-        for start in memmem::find_iter(self.content, &[RECORD, id.as_bytes()].concat()).filter(of_array) {
+        let tail = self.content.len().saturating_sub(TAIL);
+        match self.place_behind(tail, &id, ifname) {
+            Some(Some(place)) => Some(Some(place)),
+            _ => self.place_behind(0, &id, ifname),
+        }
+    }
+
+    fn place_behind(self, from: usize, id: &str, ifname: &str) -> Option<Option<Range<usize>>> {
+        // Somebody else may have written the keys in another order, or the id in other letters.
+        let mut certain = true;
+        for at in memmem::find_iter(&self.content[from..], id).map(|at| from + at) {
+            let Some(start) = self.record_with_id_at(at) else {
+                certain = false;
+                continue;
+            };
             let (record, length) = first::<Attachment>(&self.content[start..])?;
             if record.ifname == ifname {
                 return Some(Some(start..start + length));
             }
-            others += 1;
         }
-        // Somebody else may have written the keys in another order, or the id in other letters.
-        let certain =
-            !escapes_letters(self.content) && memmem::find_iter(self.content, id.as_bytes()).count() == others;
-        certain.then_some(None)
+        (certain && !escapes_letters(&self.content[from..])).then_some(None)
+    }
+
+    /// Where the record begins of which this is the container's id.
+    fn record_with_id_at(self, at: usize) -> Option<usize> {
+        let before = self.content[..at].strip_suffix(RECORD)?;
+        (before.ends_with(b"[") || before.ends_with(b",")).then_some(before.len())
     }
 
     /// Somebody else may have left a space there, or another array.
@@ -131,10 +161,11 @@ impl<'a> Records<'a> {
 /// Whether some letter may stand there as `\u` and its number, as other writers could write any. serde_json does so with
 /// control characters alone, and no id, address or name has one. A text's own backslash is doubled.
 pub(super) fn escapes_letters(content: &[u8]) -> bool {
-    memmem::find_iter(content, br"\u").any(|at| {
+    memchr_iter(b'\\', content).filter(|at| content.get(at + 1) == Some(&b'u')).any(|at| {
         let before = content[..at].iter().rev().take_while(|byte| **byte == b'\\').count();
         let control = [b"000", b"001"].iter().any(|digits| content[at + 2..].starts_with(*digits));
-        before % 2 == 0 && !control
+        // What is cut off there tells nothing.
+        (before % 2 == 0 || before == at) && !control
     })
 }
 

@@ -4,7 +4,7 @@
 //! and at most one write under `state.lock`, which is never replaced and never held during a call.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use sha1::{Digest, Sha1};
 
 use super::format::{Attachment, StateFile, VERSION};
 use super::lock::{self, AgentLock, FileLock, LivingAgent, PodLock};
-use super::records::{Records, escapes_letters};
+use super::records::{Records, escapes_letters, surely_lacks};
 use super::{LookNote, PaceNote, RivalNote, StateError, ThrottleNote, directory};
 use crate::crash;
 use crate::deadline::Deadline;
@@ -65,7 +65,8 @@ impl Store {
         directory::create(&self.directory)?;
         access(&*self.directory, AccessFlags::W_OK | AccessFlags::X_OK)
             .map_err(|errno| StateError::Write { path: self.directory.to_path_buf(), source: errno.into() })?;
-        self.read().map(drop)
+        // What it says is for the verbs that need it.
+        self.open_file().map(drop)
     }
 
     pub fn directory(&self) -> &Path {
@@ -103,11 +104,25 @@ impl Store {
     /// As [`Store::attachments`], but [`StateError::NewerVersion`] only when the file names `text`, and
     /// [`StateError::Corrupt`] only when it is not whole or one of those records is broken.
     pub fn attachments_naming(&self, text: &str) -> Result<Vec<Attachment>, StateError> {
-        let Some(content) = self.content()? else { return Ok(Vec::new()) };
-        match Records::of(&content).and_then(|records| records.naming(text)) {
+        self.attachments_naming_any(&[text])
+    }
+
+    /// As [`Store::attachments_naming`], with one of several texts.
+    ///
+    /// # Errors
+    /// As [`Store::attachments_naming`].
+    pub fn attachments_naming_any(&self, texts: &[&str]) -> Result<Vec<Attachment>, StateError> {
+        if !directory::exists(&self.directory)? {
+            return Ok(Vec::new());
+        }
+        let Some(mut file) = self.open_file()? else { return Ok(Vec::new()) };
+        let needles: Vec<String> = texts.iter().map(|text| serde_json::Value::from(*text).to_string()).collect();
+        let content = unless_lacking(&mut file, &needles).map_err(|source| self.read_error(source))?;
+        let Some(content) = content else { return Ok(Vec::new()) };
+        match Records::of(&content).and_then(|records| records.naming(&needles)) {
             Some(named) => Ok(named),
             None => self.parse_or_set_aside(&content).or_else(|error| match error {
-                StateError::NewerVersion { .. } if !names(&content, text) => Ok(Vec::new()),
+                StateError::NewerVersion { .. } if lacks(&content, &needles) => Ok(Vec::new()),
                 error => Err(error),
             }),
         }
@@ -253,8 +268,15 @@ impl Store {
 
     /// The file's bytes, `None` when there is no file.
     pub(super) fn read(&self) -> Result<Option<Vec<u8>>, StateError> {
-        let path = self.path(STATE_FILE);
-        directory::read_regular(&path).map_err(|source| StateError::Read { path, source })
+        directory::read_regular(&self.path(STATE_FILE)).map_err(|source| self.read_error(source))
+    }
+
+    fn open_file(&self) -> Result<Option<File>, StateError> {
+        directory::open_to_read(&self.path(STATE_FILE)).map_err(|source| self.read_error(source))
+    }
+
+    fn read_error(&self, source: io::Error) -> StateError {
+        StateError::Read { path: self.path(STATE_FILE), source }
     }
 
     /// The file under the lock, as bytes (empty when there is none) and parsed. One that does not
@@ -317,10 +339,21 @@ pub(super) enum Unusable {
     Corrupt(String),
 }
 
-/// False only when no string in `content` is `text`.
-fn names(content: &[u8], text: &str) -> bool {
-    let found = |needle: String| memchr::memmem::find(content, needle.as_bytes()).is_some();
-    escapes_letters(content) || serde_json::to_string(text).map_or(true, found)
+/// The whole of `file`, `None` when it has none of `needles`.
+fn unless_lacking(file: &mut File, needles: &[String]) -> io::Result<Option<Vec<u8>>> {
+    if surely_lacks(file, needles)? {
+        return Ok(None);
+    }
+    let mut content = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut content)?;
+    Ok(Some(content))
+}
+
+/// True only when no string in `content` is one of `needles`.
+fn lacks(content: &[u8], needles: &[String]) -> bool {
+    let found = |needle: &String| memchr::memmem::find(content, needle.as_bytes()).is_some();
+    !escapes_letters(content) && !needles.iter().any(found)
 }
 
 /// A file name for any namespace and name; neither can contain the slash that separates them.

@@ -3,25 +3,29 @@
 use std::fs;
 use std::process::Command;
 
+use serde_json::Value;
+
 use crate::scene::{Answer, Scene, WITH_EIP, start};
 
-/// The system calls of one ADD that make a file last, in their order: `fsync PATH` and `rename`.
-fn traced_add(scene: &Scene) -> Vec<String> {
-    let pod = scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP]);
-    let plugin = scene.command("ADD", &pod);
+/// What strace prints of these system calls of one verb, which succeeds.
+pub fn traced(scene: &Scene, plugin: &Command, stdin: &Value, calls: &str) -> String {
     let trace = scene.path("trace");
     let mut strace = Command::new("strace");
-    strace
-        .args(["-f", "-y", "-e", "trace=fsync,rename,renameat,renameat2", "-o"])
-        .arg(&trace)
-        .arg(plugin.get_program());
+    strace.args(["-f", "-y", "-e", &format!("trace={calls}"), "-o"]).arg(&trace).arg(plugin.get_program());
     strace.env_clear().envs(plugin.get_envs().filter_map(|(key, value)| Some((key, value?))));
     for pipe in [Command::stdin, Command::stdout, Command::stderr] {
         pipe(&mut strace, std::process::Stdio::piped());
     }
-    let adding = start(strace, &scene.stdin(&pod, Some(pod.result())));
-    Answer::from(adding.wait_with_output().unwrap()).assert_added(&pod);
-    fs::read_to_string(trace).unwrap().lines().filter_map(lasting).collect()
+    let answer = Answer::from(start(strace, stdin).wait_with_output().unwrap());
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    fs::read_to_string(trace).unwrap()
+}
+
+/// The system calls of one ADD that make a file last, in their order: `fsync PATH` and `rename`.
+fn traced_add(scene: &Scene) -> Vec<String> {
+    let pod = scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP]);
+    let (plugin, stdin) = (scene.command("ADD", &pod), scene.stdin(&pod, Some(pod.result())));
+    traced(scene, &plugin, &stdin, "fsync,rename,renameat,renameat2").lines().filter_map(lasting).collect()
 }
 
 fn lasting(line: &str) -> Option<String> {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use podeip_sim::calls::ServiceKind;
 use serde_json::{Value, json};
 
+use crate::durability::traced;
 use crate::node::{on_node, run};
 use crate::scene::{Answer, Sandbox, Scene, WITH_EIP, start};
 
@@ -110,6 +111,30 @@ fn it_is_no_business_of_the_other_pods_attachments() {
     assert_eq!(traces(&scene.path("")), before);
     assert_eq!(scene.world.calls.since(mark).len(), 0);
     scene.assert_served(&served);
+}
+
+/// How often a verb opens the state file, and how often it reads from it.
+fn looks(scene: &Scene, verb: &str, sandbox: &Sandbox) -> (usize, usize) {
+    let mut stdin = scene.stdin(sandbox, (verb != "STATUS").then(|| sandbox.result()));
+    stdin["cniVersion"] = json!(if verb == "STATUS" { "1.1.0" } else { "1.0.0" });
+    let trace = traced(scene, &scene.command(verb, sandbox), &stdin, "openat,read");
+    let count = |call: &str| trace.lines().filter(|line| line.contains(call) && line.contains("/state.json")).count();
+    (count("openat("), count("read("))
+}
+
+#[test]
+fn it_looks_at_the_state_once() {
+    let scene = Scene::new();
+    let served = scene.pod("web-0", OTHER_IP, &[WITH_EIP]);
+    let (opened, _) = looks(&scene, "ADD", &served);
+    assert_eq!(opened, 5, "an ADD with an EIP looks for its address and its name, and writes thrice");
+    let plain = scene.pod("plain-0", IP, &[]);
+    for verb in ["ADD", "CHECK", "DEL"] {
+        let (opened, read) = looks(&scene, verb, &plain);
+        assert_eq!(opened, 1, "{verb}");
+        assert!(read > 0, "{verb}: the trace shows no reading");
+    }
+    assert_eq!(looks(&scene, "STATUS", &plain), (1, 0), "what it says is no business of STATUS");
 }
 
 #[test]

@@ -9,6 +9,10 @@ fn file() -> StateFile {
     file
 }
 
+fn quoted(text: &str) -> [String; 1] {
+    [serde_json::to_string(text).unwrap()]
+}
+
 fn bytes(file: &StateFile) -> Vec<u8> {
     serde_json::to_vec(file).unwrap()
 }
@@ -59,10 +63,9 @@ fn a_search_finds_what_reading_all_finds() {
     let content = bytes(&file);
     let records = Records::of(&content).unwrap();
     for text in ["10.0.3.17", "eth0", "nothing", file.attachments[2].container_id.as_str()] {
-        let quoted = serde_json::to_string(text).unwrap();
-        let named = |record: &&Attachment| serde_json::to_string(record).unwrap().contains(&quoted);
+        let named = |record: &&Attachment| serde_json::to_string(record).unwrap().contains(&quoted(text)[0]);
         let expected: Vec<Attachment> = file.attachments.iter().filter(named).cloned().collect();
-        assert_eq!(records.naming(text).unwrap(), expected, "{text}");
+        assert_eq!(records.naming(&quoted(text)).unwrap(), expected, "{text}");
     }
 }
 
@@ -71,6 +74,37 @@ fn posing(tags: serde_json::Value) -> StateFile {
     let mut file = file();
     file.attachments[0].allocation = Some(serde_json::json!({ "bandwidth": 5, "tags": tags }));
     file
+}
+
+#[test]
+fn a_search_for_several_finds_each_record_once() {
+    let file = file();
+    let content = bytes(&file);
+    let naming = |texts: [&str; 3]| {
+        let needles: Vec<String> = texts.iter().flat_map(|text| quoted(text)).collect();
+        Records::of(&content).unwrap().naming(&needles).unwrap()
+    };
+    assert_eq!(naming(["fresh", "static", "net1"]), file.attachments[1..]);
+    assert_eq!(naming(["eth0", "10.0.3.17", "version"]), [file.attachments[0].clone(), file.attachments[2].clone()]);
+    assert_eq!(naming(["nothing", "no", "Bind"]), []);
+}
+
+#[test]
+fn a_record_is_found_wherever_it_is_in_a_large_file() {
+    let pattern = file().attachments.remove(0);
+    let record = |nth: usize| Attachment { container_id: ContainerId::new(format!("id-{nth}")), ..pattern.clone() };
+    let count = 3 * TAIL / bytes(&file()).len() * 3;
+    let mut file = StateFile { attachments: (0..count).map(record).collect(), ..file() };
+    for nth in (0..count).step_by(count / 50) {
+        let content = bytes(&file);
+        let Attachment { container_id, ifname, .. } = file.attachments[nth].clone();
+        assert_eq!(Records::of(&content).unwrap().has(&container_id, &ifname), Some(true));
+        let without = Records::of(&content).unwrap().without(&container_id, &ifname).unwrap().concat();
+        let one = file.attachments.remove(nth);
+        assert!(without == bytes(&file), "{nth}");
+        assert_eq!(Records::of(&without).unwrap().has(&container_id, &ifname), Some(false));
+        file.attachments.insert(nth, one);
+    }
 }
 
 #[test]
@@ -86,7 +120,7 @@ fn tags_do_not_pose_as_a_record() {
     assert_eq!(records.without(container_id, ifname).unwrap().concat(), bytes(&fewer));
     let put = serde_json::to_vec(&removed).unwrap();
     assert_eq!(records.with(&put, container_id, ifname).unwrap().concat(), content);
-    assert_eq!(records.naming(container_id.as_str()).unwrap(), file.attachments[..2]);
+    assert_eq!(records.naming(&quoted(container_id.as_str())).unwrap(), file.attachments[..2]);
 
     let fewer = bytes(&fewer);
     let without_it = Records::of(&fewer).unwrap();
@@ -99,7 +133,7 @@ fn a_search_goes_past_tags() {
     let file = posing(serde_json::json!({ "containerId": "mine", "zone": "z" }));
     let content = bytes(&file);
     for text in ["z", "mine", "podeip-9b1f4c7e2d6a", "203.0.113.7"] {
-        assert_eq!(Records::of(&content).unwrap().naming(text).unwrap(), file.attachments[..1], "{text}");
+        assert_eq!(Records::of(&content).unwrap().naming(&quoted(text)).unwrap(), file.attachments[..1], "{text}");
     }
 }
 
@@ -112,7 +146,7 @@ fn arrays_within_a_record_are_left_to_the_parser() {
     let content = bytes(&file);
     let records = Records::of(&content).unwrap();
     assert!(records.without(&container_id, &ifname).is_none() && records.with(b"{}", &container_id, &ifname).is_none());
-    assert!(records.naming("203.0.113.7").is_none());
+    assert!(records.naming(&quoted("203.0.113.7")).is_none());
 }
 
 #[test]
@@ -153,10 +187,10 @@ fn only_an_escape_that_podeip_does_not_write_leaves_a_search_to_the_parser() {
     let content = bytes(&file);
     let escaped = String::from_utf8_lossy(&content).matches("\\u").count();
     assert_eq!(escaped, 4, "{}", String::from_utf8_lossy(&content));
-    assert_eq!(Records::of(&content).unwrap().naming("203.0.113.7").unwrap(), file.attachments[..1]);
+    assert_eq!(Records::of(&content).unwrap().naming(&quoted("203.0.113.7")).unwrap(), file.attachments[..1]);
     for letter in ["\\u0031", "\\\\\\u0031", "\\u00e9", "\\u002f", "\\u1000"] {
         let other = String::from_utf8_lossy(&content).replace("C:", letter);
-        assert!(Records::of(other.as_bytes()).unwrap().naming("203.0.113.7").is_none(), "{letter}");
+        assert!(Records::of(other.as_bytes()).unwrap().naming(&quoted("203.0.113.7")).is_none(), "{letter}");
     }
 }
 
@@ -179,10 +213,10 @@ fn what_looks_otherwise_is_left_to_the_parser() {
     assert!(!sorted.contains("[{\"containerId\""), "serde_json sorts the keys of a Value");
     let records = Records::of(sorted.as_bytes()).unwrap();
     assert!(records.with(b"{}", container_id, ifname).is_none() && records.without(container_id, ifname).is_none());
-    assert!(records.naming(container_id.as_str()).is_none_or(|found| found == file.attachments[..1]));
-    assert!(records.naming(file.attachments[2].container_id.as_str()).is_none());
+    assert!(records.naming(&quoted(container_id.as_str())).is_none_or(|found| found == file.attachments[..1]));
+    assert!(records.naming(&quoted(file.attachments[2].container_id.as_str())).is_none());
     let escaped = content.replace("10.0.3.17", "\\u0031\\u0030.0.3.17");
-    assert!(Records::of(escaped.as_bytes()).unwrap().naming("10.0.3.17").is_none());
+    assert!(Records::of(escaped.as_bytes()).unwrap().naming(&quoted("10.0.3.17")).is_none());
     let broken = content.replace("\"Unbinding\"", "\"Unbound\"");
-    assert!(Records::of(broken.as_bytes()).unwrap().naming("Unbound").is_none());
+    assert!(Records::of(broken.as_bytes()).unwrap().naming(&quoted("Unbound")).is_none());
 }
