@@ -256,11 +256,9 @@ fn recorded(store: &Store, called: &Called) -> Result<Option<Attachment>, StateE
 
 /// A DEL that could do nothing leaves a trace: the sandbox is over, whatever the record's phase was.
 fn mark_unfinished(store: &Store, record: &Attachment) -> Result<(), Failure> {
-    store.update(Deadline::after(STATE_LOCK_WAIT), |all| {
-        for other in all.iter_mut().filter(|other| other.is(&record.container_id, &record.ifname)) {
-            if other.phase == Phase::Bound {
-                other.phase = Phase::Unbinding;
-            }
+    store.amend(Deadline::after(STATE_LOCK_WAIT), (&record.container_id, &record.ifname), |other| {
+        if other.phase == Phase::Bound {
+            other.phase = Phase::Unbinding;
         }
     })?;
     Ok(())

@@ -42,6 +42,10 @@ impl Store {
         Ok(outcome)
     }
 
+    fn bytes_of(&self, record: &Attachment) -> Result<Vec<u8>, StateError> {
+        serde_json::to_vec(record).map_err(|error| self.write_error(STATE_FILE, error.into()))
+    }
+
     fn write(&self, parts: &[&[u8]]) -> Result<(), StateError> {
         durable::replace_by_parts(&self.path(STATE_FILE), parts, 0o600)
             .map_err(|source| self.write_error(STATE_FILE, source))
@@ -67,7 +71,7 @@ impl Store {
         (container_id, ifname): (&ContainerId, &str),
         record: &Attachment,
     ) -> Result<(), StateError> {
-        let bytes = serde_json::to_vec(record).map_err(|error| self.write_error(STATE_FILE, error.into()))?;
+        let bytes = self.bytes_of(record)?;
         let _lock = self.lock_to_write(deadline)?;
         let before = self.read()?.unwrap_or_default();
         let is_new = |records: &Records| records.has(&record.container_id, &record.ifname) == Some(false);
@@ -82,6 +86,33 @@ impl Store {
                 None => all.push(record.clone()),
             }
         })
+    }
+
+    /// Changes the attachment of this container and interface as it is by then, if there is one.
+    ///
+    /// # Errors
+    /// As [`Store::update`].
+    pub fn amend(
+        &self,
+        deadline: Deadline,
+        (container_id, ifname): (&ContainerId, &str),
+        change: impl Fn(&mut Attachment),
+    ) -> Result<(), StateError> {
+        let _lock = self.lock_to_write(deadline)?;
+        let before = self.read()?.unwrap_or_default();
+        let records = Records::of(&before);
+        if let Some(Some(record)) = records.and_then(|records| records.record(container_id, ifname)) {
+            let mut changed = record.clone();
+            change(&mut changed);
+            if changed == record {
+                return Ok(());
+            }
+            let bytes = self.bytes_of(&changed)?;
+            if let Some(parts) = records.and_then(|records| records.with(&bytes, container_id, ifname)) {
+                return self.write(&parts);
+            }
+        }
+        self.change_all(|all| all.iter_mut().filter(|other| other.is(container_id, ifname)).for_each(change))
     }
 
     /// Forgets the attachment of this container and interface, if there is one.

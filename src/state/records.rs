@@ -90,6 +90,12 @@ impl<'a> Records<'a> {
         self.place(container_id, ifname).map(|place| place.is_some())
     }
 
+    /// The record of this key.
+    pub fn record(self, container_id: &ContainerId, ifname: &str) -> Option<Option<Attachment>> {
+        let Some(place) = self.place(container_id, ifname)? else { return Some(None) };
+        first(&self.content[place]).map(|(record, _)| Some(record))
+    }
+
     /// The parts of the file with `record` in the place of the one of this key, or behind all others.
     pub fn with(self, record: &'a [u8], container_id: &ContainerId, ifname: &str) -> Option<[&'a [u8]; 4]> {
         let (before, comma, after): (_, &[u8], _) = match self.place(container_id, ifname)? {

@@ -183,6 +183,31 @@ fn nothing_is_written_when_nothing_changed_and_the_lock_file_stays_the_same() {
 }
 
 #[test]
+fn one_record_is_changed_as_it_is_by_then_and_the_others_are_not_read() {
+    let (_keep, store) = temporary();
+    store.update(soon(), |all| all.extend(["a", "b"].map(attachment))).unwrap();
+    // A reading of all would find this one broken.
+    let broken = fs::read_to_string(state_file(&store)).unwrap().replacen("\"Intent\"", "\"Intend\"", 1);
+    fs::write(state_file(&store), &broken).unwrap();
+    let amend = |id: &str, phase| {
+        let change = |record: &mut Attachment| record.phase = phase;
+        store.amend(soon(), (&ContainerId::new(id), "eth0"), change).unwrap();
+    };
+    let inode = || state_file(&store).metadata().unwrap().ino();
+    let before = inode();
+    amend("b", Phase::Intent);
+    assert_eq!(inode(), before, "nothing changed");
+    amend("b", Phase::Held);
+    assert_eq!(fs::read_to_string(state_file(&store)).unwrap(), broken.replace("\"Intent\"", "\"Held\""));
+
+    fs::write(state_file(&store), broken.replace("\"Intend\"", "\"Intent\"").replace(',', ", ")).unwrap();
+    amend("a", Phase::Bound);
+    amend("c", Phase::Bound);
+    let phases: Vec<Phase> = store.attachments().unwrap().iter().map(|record| record.phase).collect();
+    assert_eq!(phases, [Phase::Bound, Phase::Intent], "and however it is written");
+}
+
+#[test]
 fn version_one_keeps_its_shape() {
     let fixture = include_str!("../../../tests/fixtures/state/v1.json");
     let file: StateFile = serde_json::from_str(fixture).unwrap();
