@@ -53,17 +53,23 @@ fn run(count: usize, annotations: &[(&str, &str)]) -> Vec<Run> {
 fn fill(scene: &Scene, count: usize) {
     let pod = scene.pod("pattern", [10, 219, 0, 250], &[WITH_EIP]).alive();
     scene.add(&pod).assert_added(&pod);
-    let pattern = scene.records().remove(0);
-    let record = |nth: usize| {
-        let mut record = pattern.clone();
-        record["containerId"] = json!(format!("{nth:064x}"));
-        record["pod"]["name"] = json!(format!("pod-{nth}"));
-        record["pod"]["uid"] = json!(format!("00000000-0000-4000-8000-{nth:012x}"));
-        record["eip"]["id"] = json!(format!("eip-bp1{nth:017x}"));
-        record["binding"]["privateIp"] = json!(format!("10.{}.{}.{}", 100 + nth / 62500, nth / 250 % 250, nth % 250));
-        record
-    };
-    let records: Vec<Value> = (0..count).map(record).collect();
+    let record = scene.records().remove(0);
     let file = scene.state_dir().join("state.json");
-    std::fs::write(file, format!("{{\"version\":1,\"attachments\":{}}}", json!(records))).unwrap();
+    let written = std::fs::read_to_string(&file).unwrap();
+    let (head, rest) = written.split_once('[').unwrap();
+    let pattern = rest.strip_suffix("]}").unwrap();
+    let another = |nth: usize| {
+        let values = [
+            (&record["containerId"], format!("{nth:064x}")),
+            (&record["pod"]["name"], format!("pod-{nth}")),
+            (&record["pod"]["uid"], format!("00000000-0000-4000-8000-{nth:012x}")),
+            (&record["eip"]["id"], format!("eip-bp1{nth:017x}")),
+            (&record["binding"]["privateIp"], format!("10.{}.{}.{}", 100 + nth / 62500, nth / 250 % 250, nth % 250)),
+        ];
+        let replaced =
+            |text: String, (old, new): (&Value, String)| text.replace(&old.to_string(), &json!(new).to_string());
+        values.into_iter().fold(pattern.to_owned(), replaced)
+    };
+    let records: Vec<String> = (0..count).map(another).collect();
+    std::fs::write(file, format!("{head}[{}]}}", records.join(","))).unwrap();
 }

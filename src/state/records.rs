@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use memchr::{memchr_iter, memmem};
+use memchr::memmem;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Deserializer;
@@ -167,7 +167,7 @@ impl<'a> Records<'a> {
 /// Whether some letter may stand there as `\u` and its number, as other writers could write any. serde_json does so with
 /// control characters alone, and no id, address or name has one. A text's own backslash is doubled.
 pub(super) fn escapes_letters(content: &[u8]) -> bool {
-    memchr_iter(b'\\', content).filter(|at| content.get(at + 1) == Some(&b'u')).any(|at| {
+    memmem::find_iter(content, br"\u").any(|at| {
         let before = content[..at].iter().rev().take_while(|byte| **byte == b'\\').count();
         let control = [b"000", b"001"].iter().any(|digits| content[at + 2..].starts_with(*digits));
         // What is cut off there tells nothing.
