@@ -23,7 +23,10 @@ pub fn measure() -> Value {
     }
     let mut names = 0..;
     let mut pods = |count: usize| -> Vec<Sandbox> { names.by_ref().take(count).map(|nth| pod(&scene, nth)).collect() };
-    let alone = median(pods(ALONE).iter().map(|pod| add_all(&scene, std::slice::from_ref(pod))).collect());
+    let one_by_one = pods(ALONE);
+    let alone = median(one_by_one.iter().map(|pod| add_all(&scene, std::slice::from_ref(pod))).collect());
+    // Their addresses come again.
+    end_all(&scene, &one_by_one);
     let rows: Vec<Value> = PODS
         .iter()
         .map(|count| {
