@@ -1,19 +1,20 @@
 //! What podeip costs a pod that asks for nothing, beside what Go plugins cost that find nothing to do either.
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::measured::{Repeatable, Run, median, millis};
-use crate::scene::{Sandbox, Scene};
+use crate::measured::{Repeatable, Run, in_rounds, median, millis};
+use crate::scene::{Sandbox, Scene, executable};
 
 /// Where Debian's containernetworking-plugins are.
 const PLUGINS: &str = "/usr/lib/cni";
 const GO_PLUGINS: [&str; 2] = ["tuning", "bandwidth"];
 
-/// Medians of this many runs each, in rounds in which every command has its turn, so that a busy moment hits all.
+/// Medians of this many runs each.
 const ROUNDS: usize = 300;
 
 pub fn measure() -> Value {
@@ -23,26 +24,20 @@ pub fn measure() -> Value {
     let pod = Sandbox { netns: format!("/proc/{}/ns/net", std::process::id()), ..pod };
     let stdin = scene.stdin(&pod, Some(pod.result()));
     let mut commands: Vec<(String, Repeatable)> = Vec::new();
-    commands.push(("podeip".into(), repeatable(&scene, scene.command("ADD", &pod), "podeip", &stdin)));
+    // As an installation leaves it, and a package the others: a file that was written from one end to the other is in larger
+    // pieces in memory than what a linker has left there.
+    let installed = scene.path("podeip");
+    fs::copy(executable(), &installed).unwrap();
+    commands.push(("podeip".into(), repeatable(&scene, like(&installed, &scene, &pod), "podeip", &stdin)));
     for plugin in GO_PLUGINS {
         let executable = Path::new(PLUGINS).join(plugin);
         assert!(executable.exists(), "{} is missing: install containernetworking-plugins", executable.display());
-        let ours = scene.command("ADD", &pod);
-        let mut command = Command::new(executable);
-        command.env_clear().envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?))));
         let stdin = json!({"cniVersion": "1.0.0", "name": "pods", "type": plugin, "prevResult": pod.result()});
-        commands.push((plugin.into(), repeatable(&scene, command, plugin, &stdin)));
+        commands.push((plugin.into(), repeatable(&scene, like(&executable, &scene, &pod), plugin, &stdin)));
     }
-    let mut runs: Vec<Vec<Run>> = vec![Vec::new(); commands.len()];
-    for round in 0..ROUNDS {
-        for turn in 0..commands.len() {
-            // Each command comes behind each other one equally often.
-            let nth = (turn * (1 + round % 2) + round) % commands.len();
-            let run = commands[nth].1.run();
-            runs[nth].push(run);
-        }
-    }
-    let rows = commands.iter().zip(runs).map(|((name, command), runs)| {
+    let (names, commands): (Vec<_>, Vec<_>) = commands.into_iter().unzip();
+    let runs = in_rounds(&commands, ROUNDS);
+    let rows = names.iter().zip(&commands).zip(runs).map(|((name, command), runs)| {
         let part = |of: fn(&Run) -> Duration| millis(median(runs.iter().map(of).collect()));
         json!({
             "plugin": name,
@@ -52,6 +47,14 @@ pub fn measure() -> Value {
         })
     });
     json!({ "rounds": ROUNDS, "plugins": rows.collect::<Vec<_>>() })
+}
+
+/// ADD by another executable.
+fn like(executable: &Path, scene: &Scene, pod: &Sandbox) -> Command {
+    let ours = scene.command("ADD", pod);
+    let mut command = Command::new(executable);
+    command.env_clear().envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command
 }
 
 fn repeatable(scene: &Scene, command: Command, name: &str, stdin: &Value) -> Repeatable {
