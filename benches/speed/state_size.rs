@@ -15,7 +15,10 @@ pub fn measure() -> Value {
         ATTACHMENTS.iter().map(|count| (*count, with_eip(*count), plain(*count))).collect();
     let least: Vec<Duration> = [&rows[0].1, &rows[0].2].map(|runs| cpu(runs)).into();
     let row = |(count, with_eip, plain): &(usize, Vec<Run>, Vec<Run>)| {
-        let of = |runs: &Vec<Run>, least: Duration| json!({ "cpu_ms": millis(cpu(runs)), "wall_ms": millis(wall(runs)), "ratio": ratio(cpu(runs), least) });
+        let of = |runs: &Vec<Run>, least: Duration| {
+            let (cpu, wall) = (cpu(runs), wall(runs));
+            json!({ "cpu_ms": millis(cpu), "wall_ms": millis(wall), "ratio": ratio(cpu, least) })
+        };
         json!({ "attachments": count, "add": of(with_eip, least[0]), "plain": of(plain, least[1]) })
     };
     json!({ "rows": rows.iter().map(row).collect::<Vec<_>>() })

@@ -90,14 +90,19 @@ pub fn bind(
         let asked = tally.time(Stage::Associate, associate);
         in_doubt |= asked.as_ref().map_or_else(CloudError::outcome_unknown, |()| true);
         renew_if_answered(&mut token, &asked);
+        let mut see_bound = || tally.time(Stage::Wait, || wait_bound(cloud, id, binding, pace, deadline, observe));
         let ended = match asked {
-            Ok(()) => tally.time(Stage::Wait, || wait_bound(cloud, id, binding, pace, deadline, observe))?,
+            Ok(()) => see_bound()?,
             Err(error) if error.class() == Class::Gone => Step::Gone,
             Err(error) if worth_a_look(&error) => {
                 tally.time(Stage::Wait, || look(cloud, id, binding, error, deadline))?
             }
             Err(error) if !in_doubt => return Ok(Bound::Refused(error.or_else_said(refused).into())),
-            Err(error) => return Err(error.or_else_said(refused).into()),
+            // Too late to ask again may be in time to see what came of it.
+            Err(error) => match ask_by.passed().then(see_bound) {
+                Some(Ok(Step::Done(bound))) => return Ok(bound),
+                _ => return Err(error.or_else_said(refused).into()),
+            },
         };
         refused = match ended {
             Step::Done(bound) => return Ok(bound),

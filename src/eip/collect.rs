@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::deadline::Deadline;
-use crate::eip::bind::{self, Bound};
+use crate::eip::bind::{self, Bound, Timing};
 use crate::eip::conclude;
 use crate::eip::detach::{self, Ending, Fate};
 use crate::eip::failure::{Failure, Kind};
@@ -135,7 +135,9 @@ fn rebind(node: &Node, mut journal: Journal, deadline: Deadline) -> Result<(), F
     let (Some(eip), Some(binding)) = (journal.record().eip.clone(), journal.record().binding.clone()) else {
         return Ok(());
     };
-    match bind::bind(node.cloud()?, &eip.id, &binding, false, deadline, &mut |_| {}, &node.timing())? {
+    // One that comes late is not undone.
+    let timing = Timing { kept: Duration::ZERO, ..node.timing() };
+    match bind::bind(node.cloud()?, &eip.id, &binding, false, deadline, &mut |_| {}, &timing)? {
         Bound::Yes(_) => journal.save(|record| record.phase = Phase::Bound),
         Bound::Refused(failure) => Err(failure),
         Bound::Vanished => Err(Failure::new(Kind::EipUnavailable, format!("{} does not exist any more", eip.id))),

@@ -111,7 +111,7 @@ impl<'a> Records<'a> {
     pub fn without(self, container_id: &ContainerId, ifname: &str) -> Option<[&'a [u8]; 2]> {
         let Some(Range { start, end }) = self.place(container_id, ifname)? else { return Some([self.content, b""]) };
         // One comma goes with it: that behind it, or else that before it.
-        let (start, end) = match (self.content[end], self.content[start - 1]) {
+        let (start, end) = match (*self.content.get(end)?, self.content[start - 1]) {
             (b',', _) => (start, end + 1),
             (_, b',') => (start - 1, end),
             (b']', b'[') => (start, end),

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use podeip_sim::cloud::Status;
-use podeip_sim::faults::{Effect, Rule};
+use podeip_sim::faults::{Effect, Rule, When};
 use serde_json::{Value, json};
 
 use super::{ADD_TIMEOUT, impatient};
@@ -30,6 +30,32 @@ fn a_bad_hour_keeps_no_later_verb_from_its_end() {
     for span in ["bindMs", "unbindMs"] {
         assert!(learnt[span].as_u64().unwrap() < 10_000, "{learnt}");
     }
+}
+
+#[test]
+fn an_association_that_is_still_under_way_when_it_is_too_late_to_ask_again_is_seen_through() {
+    let scene = impatient(false);
+    scene.world.cloud.set(|settings| settings.associate_delay = Duration::from_secs(3));
+    scene.world.faults.add(Rule::on("AssociateEipAddress", Effect::Hang { when: When::AfterEffect }));
+    let pod = scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP]);
+    scene.add(&pod).assert_added(&pod);
+    scene.assert_served(&pod);
+}
+
+#[test]
+fn gc_puts_an_eip_back_whatever_binding_took_once() {
+    let scene = Scene::new();
+    let pod = scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP]).alive();
+    scene.add(&pod).assert_added(&pod);
+    let mut state: Value = serde_json::from_slice(&fs::read(scene.state_dir().join("state.json")).unwrap()).unwrap();
+    state["attachments"][0]["phase"] = json!("Binding");
+    fs::write(scene.state_dir().join("state.json"), state.to_string()).unwrap();
+    let eip = scene.assert_served(&pod);
+    scene.world.cloud.unbind_by_hand(&eip.id).unwrap();
+    expect(&scene, &json!({ "bindMs": 20_000 }));
+    scene.gc();
+    scene.assert_served(&pod);
+    assert_eq!(scene.records()[0]["phase"], "Bound");
 }
 
 /// The account may bind only so often in a minute: a binding that would be undone again is another pod's.
