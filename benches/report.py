@@ -29,24 +29,23 @@ def main():
     parser.add_argument("--keep", type=pathlib.Path)
     parser.add_argument("figures", type=pathlib.Path)
     arguments = parser.parse_args()
-    figures = json.loads(arguments.figures.read_text())
-    parts = figures["parts"]
-    names = [name for name in TABLES if name in parts]
-    sys.stdout.write("\n\n".join([machine()] + [TABLES[name](parts[name]) for name in names]) + "\n")
+    parts = json.loads(arguments.figures.read_text())["parts"]
+    tables = [TABLES[name](parts[name]) for name in TABLES if name in parts]
+    sys.stdout.write("\n\n".join([machine()] + tables) + "\n")
     if arguments.keep:
-        keep(arguments.keep, figures, names)
+        keep(arguments.keep, parts)
 
 
-def keep(document, figures, names):
+def keep(document, measured):
     directory = document.with_suffix("")
     directory.mkdir(exist_ok=True)
-    figures["machine"] = machine()
-    del figures["executable"]
-    (directory / "speed.json").write_text(json.dumps(figures, indent=2) + "\n")
-    plots = plot(figures["parts"], directory)
+    file = directory / "speed.json"
+    parts = (json.loads(file.read_text())["parts"] if file.exists() else {}) | measured
+    file.write_text(json.dumps({"machine": machine(), "parts": parts}, indent=2) + "\n")
+    plots = plot(parts, directory)
     sections = [machine() + "."]
-    for name in names:
-        sections.append(TABLES[name](figures["parts"][name]))
+    for name in TABLES:
+        sections.append(TABLES[name](parts[name]))
         if name in plots:
             sections.append(f"![{plots[name]}]({directory.name}/{name}.svg)")
     text = document.read_text()
