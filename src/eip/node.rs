@@ -17,8 +17,7 @@ use crate::state::{Change, Store, ThrottleNote};
 /// Twice the doubt ([`READ_LAG`](super::bind::READ_LAG)), and a second for the calls.
 const LEAST_RECOVERY: Duration = Duration::from_secs(5);
 
-/// What binding takes where nothing is known, and how much longer it may take than the last time.
-const USUAL_BINDING: Duration = Duration::from_secs(2);
+/// How much longer binding may take than the last time.
 const SLACK: f64 = 1.25;
 
 /// Which part of ADD's time is kept for seeing its EIP bound, at most: a cloud that was slow once must be asked again.
@@ -86,8 +85,8 @@ impl Node {
     /// What is known of how long the cloud takes.
     pub fn timing(&self) -> Timing<'_> {
         let pace = self.store.pace_note();
-        let kept = pace.expected(Change::Bind).unwrap_or(USUAL_BINDING).mul_f64(SLACK) + LAST_LOOK;
-        let kept = kept.min(self.settings.add_timeout / MOST_KEPT);
+        let needed = pace.expected(Change::Bind).map_or(Duration::ZERO, |span| span.mul_f64(SLACK) + LAST_LOOK);
+        let kept = needed.min(self.settings.add_timeout / MOST_KEPT);
         Timing { pace, tally: &self.tally, kept }
     }
 

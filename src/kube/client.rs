@@ -103,6 +103,7 @@ impl Kube {
         let mut renewed = false;
         let mut pauses = Pauses::new(deadline);
         let mut tries = 0;
+        let mut said = None;
         loop {
             tries += 1;
             let failure = match self.once(request, token.as_ref(), deadline, tries, &decode) {
@@ -118,9 +119,10 @@ impl Kube {
                 }
             }
             if !failure.worth_repeating() || !pauses.pause(failure.wait_wanted()) {
-                return Err(failure);
+                return Err(failure.or_else_said(said));
             }
             log::debug!("once more: {failure}");
+            said = Some(failure);
         }
     }
 

@@ -110,6 +110,14 @@ impl KubeError {
         }
     }
 
+    /// What the try before was refused with, when the last one only had no time for its answer: that tells why.
+    pub(super) fn or_else_said(self, said: Option<KubeError>) -> KubeError {
+        match (self, said) {
+            (KubeError::NoAnswer { .. }, Some(said @ KubeError::Refused { .. })) => said,
+            (last, _) => last,
+        }
+    }
+
     /// What the operator can do about it, when that is known.
     pub fn hint(&self) -> Option<String> {
         let operation = self.operation();
@@ -353,6 +361,21 @@ mod tests {
         assert!(name.is_already_exists() && !name.is_conflict());
         let invalid = refused(Resource::PodEips, 422, &status(422, "Invalid", "spec.allocationID: Required value"));
         assert!(!invalid.is_conflict() && !invalid.not_answered());
+    }
+
+    #[test]
+    fn a_last_try_without_time_does_not_hide_the_refusal_before_it() {
+        let busy = || refused(Resource::Pods, 429, &status(429, "TooManyRequests", "busy"));
+        let silent = || KubeError::NoAnswer {
+            operation: Box::new(busy().operation().clone()),
+            server: "https://api".into(),
+            tries: 4,
+            cause: NoAnswer::Unanswered("timeout".into()),
+        };
+        assert_eq!(silent().or_else_said(Some(busy())).status(), Some(429));
+        assert_eq!(silent().or_else_said(Some(silent())).status(), None);
+        let other = refused(Resource::Pods, 503, "down");
+        assert_eq!(other.or_else_said(Some(busy())).status(), Some(503));
     }
 
     #[test]

@@ -183,6 +183,7 @@ fn an_add_that_loses_the_cloud_halfway_keeps_its_eip_for_the_retry() {
 #[test]
 fn an_association_without_an_answer_is_seen_in_the_time_that_is_kept_for_it() {
     let scene = impatient(false);
+    pace::expect(&scene, &json!({ "bindMs": 2000 }));
     scene.world.faults.add(Rule::on("AssociateEipAddress", Effect::Hang { when: When::AfterEffect }));
     let pod = scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP]);
     add(&scene, &pod).assert_added(&pod);

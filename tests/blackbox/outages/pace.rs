@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{ADD_TIMEOUT, impatient};
 use crate::scene::{Answer, Scene, WITH_EIP};
 
-fn expect(scene: &Scene, spans: &Value) {
+pub fn expect(scene: &Scene, spans: &Value) {
     fs::create_dir_all(scene.state_dir()).unwrap();
     fs::write(scene.state_dir().join("pace.json"), spans.to_string()).unwrap();
 }
@@ -35,6 +35,7 @@ fn a_bad_hour_keeps_no_later_verb_from_its_end() {
 #[test]
 fn an_association_that_is_still_under_way_when_it_is_too_late_to_ask_again_is_seen_through() {
     let scene = impatient(false);
+    expect(&scene, &json!({ "bindMs": 2000 }));
     scene.world.cloud.set(|settings| settings.associate_delay = Duration::from_secs(3));
     scene.world.faults.add(Rule::on("AssociateEipAddress", Effect::Hang { when: When::AfterEffect }));
     let pod = scene.pod("web-0", [10, 219, 0, 5], &[WITH_EIP]);
