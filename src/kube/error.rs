@@ -112,9 +112,10 @@ impl KubeError {
 
     /// What the try before was refused with, when the last one only had no time for its answer: that tells why.
     pub(super) fn or_else_said(self, said: Option<KubeError>) -> KubeError {
-        match (self, said) {
-            (KubeError::NoAnswer { .. }, Some(said @ KubeError::Refused { .. })) => said,
-            (last, _) => last,
+        let silent = matches!(self, KubeError::NoAnswer { .. }) && self.not_answered();
+        match said {
+            Some(said @ KubeError::Refused { .. }) if silent => said,
+            _ => self,
         }
     }
 

@@ -11,27 +11,9 @@ use crate::durable;
 use crate::names::ContainerId;
 
 impl Store {
-    /// Changes the attachments under the lock and returns what `change` returned. When this
-    /// returns `Ok` the change is on the disk; nothing is written if nothing changed. After an
-    /// error the file has its old content and `change`'s result is dropped.
-    ///
-    /// `deadline` bounds the wait for the lock; a free lock is taken even after it. `change` must
-    /// be quick and must not call the store: the lock is held meanwhile.
-    ///
-    /// # Errors
-    /// Those of [`Store::attachments`], [`StateError::Locked`], [`StateError::Lock`] and
-    /// [`StateError::Write`] (a full disk, for one).
-    pub fn update<R>(
-        &self,
-        deadline: Deadline,
-        change: impl FnOnce(&mut Vec<Attachment>) -> R,
-    ) -> Result<R, StateError> {
-        let _lock = self.lock_to_write(deadline)?;
-        self.change_all(change)
-    }
-
-    /// The caller holds the lock.
-    fn change_all<R>(&self, change: impl FnOnce(&mut Vec<Attachment>) -> R) -> Result<R, StateError> {
+    /// Changes the attachments and returns what `change` returned; nothing is written if nothing changed. The caller holds
+    /// the lock.
+    pub(super) fn change_all<R>(&self, change: impl FnOnce(&mut Vec<Attachment>) -> R) -> Result<R, StateError> {
         let (before, mut file) = self.load()?;
         let outcome = change(&mut file.attachments);
         let nothing_yet = before.is_empty() && file.attachments.is_empty();
@@ -52,10 +34,14 @@ impl Store {
     }
 
     /// Records `record` in the place of the attachment of its container and interface, or as a new one. The others
-    /// are not parsed, and their bytes stay as they are.
+    /// are not parsed, and their bytes stay as they are. When this returns `Ok` the change is on the disk; after an error
+    /// the file has its old content.
+    ///
+    /// `deadline` bounds the wait for the lock; a free lock is taken even after it.
     ///
     /// # Errors
-    /// As [`Store::update`].
+    /// Those of [`Store::attachments`], [`StateError::Locked`], [`StateError::Lock`] and [`StateError::Write`] (a full
+    /// disk, for one).
     pub fn put(&self, deadline: Deadline, record: &Attachment) -> Result<(), StateError> {
         self.put_in_place_of(deadline, (&record.container_id, &record.ifname), record)
     }
@@ -64,7 +50,7 @@ impl Store {
     /// neither.
     ///
     /// # Errors
-    /// As [`Store::update`].
+    /// As [`Store::put`].
     pub fn put_in_place_of(
         &self,
         deadline: Deadline,
@@ -91,7 +77,7 @@ impl Store {
     /// Changes the attachment of this container and interface as it is by then, if there is one.
     ///
     /// # Errors
-    /// As [`Store::update`].
+    /// As [`Store::put`].
     pub fn amend(
         &self,
         deadline: Deadline,
@@ -118,7 +104,7 @@ impl Store {
     /// Forgets the attachment of this container and interface, if there is one.
     ///
     /// # Errors
-    /// As [`Store::update`].
+    /// As [`Store::put`].
     pub fn remove(&self, deadline: Deadline, container_id: &ContainerId, ifname: &str) -> Result<(), StateError> {
         let _lock = self.lock_to_write(deadline)?;
         let before = self.read()?.unwrap_or_default();
@@ -129,7 +115,7 @@ impl Store {
         }
     }
 
-    fn lock_to_write(&self, deadline: Deadline) -> Result<FileLock, StateError> {
+    pub(super) fn lock_to_write(&self, deadline: Deadline) -> Result<FileLock, StateError> {
         let lock = self.lock(deadline)?;
         crash::point(format_args!("state lock: taken"));
         durable::sweep_leftovers(self.directory());

@@ -32,6 +32,16 @@ impl<'node> Podman<'node> {
         Podman { node, dir, recorder }
     }
 
+    /// Runs a container that looks at its address, and the plugin's verbs before and after it.
+    pub fn run_and_look(&self) {
+        let output = self.run("web", "ip -4 addr show eth0");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(String::from_utf8_lossy(&output.stdout).contains("10.219.0.2/24"));
+        let mut commands = self.recorder.commands();
+        commands.dedup();
+        assert_eq!(commands, ["VERSION", "ADD", "VERSION", "DEL"]);
+    }
+
     /// Runs a container in the foreground, to its end and removal.
     pub fn run(&self, name: &str, command: &str) -> Output {
         self.node
@@ -73,13 +83,7 @@ cgroup_manager = "cgroupfs"
 fn a_container_is_probed_added_and_deleted() {
     on_node(&NEEDS, |node| {
         let podman = Podman::prepare(node, Primary::Ptp, &Plugin::StandIn, json!({}));
-        let output = podman.run("web", "ip -4 addr show eth0");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        assert!(String::from_utf8_lossy(&output.stdout).contains("10.219.0.2/24"));
-
-        let mut commands = podman.recorder.commands();
-        commands.dedup();
-        assert_eq!(commands, ["VERSION", "ADD", "VERSION", "DEL"]);
+        podman.run_and_look();
         let add = &podman.recorder.calls_of("ADD")[0];
         let del = &podman.recorder.calls_of("DEL")[0];
         assert_eq!(add.arg("K8S_POD_NAME"), Some("web"));

@@ -60,6 +60,14 @@ fn attachment(id: &str) -> Attachment {
     }
 }
 
+impl Store {
+    /// What the store's own changes do with a file that is not searched record by record: any change, of the whole.
+    fn update<R>(&self, deadline: Deadline, change: impl FnOnce(&mut Vec<Attachment>) -> R) -> Result<R, StateError> {
+        let _lock = self.lock_to_write(deadline)?;
+        self.change_all(change)
+    }
+}
+
 fn add(store: &Store, id: &str) {
     store.update(soon(), |all| all.push(attachment(id))).unwrap();
 }
